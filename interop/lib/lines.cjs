@@ -12,6 +12,12 @@ function exit(code) {
   process.stdout.write('', () => process.exit(code));
 }
 
+/** The other side of the pipe broke the line protocol: says so and ends with code 1. */
+function bad(detail) {
+  write({ ev: 'bad', detail });
+  exit(1);
+}
+
 /** Calls `take` for every line in order, then `end`. A line that is no JSON object ends the process with code 1. */
 function read(take, end) {
   const input = readline.createInterface({ input: process.stdin, crlfDelay: Infinity });
@@ -24,8 +30,7 @@ function read(take, end) {
       value = null;
     }
     if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-      write({ ev: 'bad', detail: 'a line must be one JSON object' });
-      exit(1);
+      bad('a line must be one JSON object');
       return;
     }
     take(value);
@@ -36,4 +41,4 @@ function read(take, end) {
 /** `console` as the libraries see it: they print to stdout, which belongs to the events. */
 const quietConsole = new console.Console(process.stderr, process.stderr);
 
-module.exports = { write, exit, read, quietConsole };
+module.exports = { write, exit, bad, read, quietConsole };

@@ -3,6 +3,7 @@
 // its own as in production, on free loopback ports and in a fresh temporary directory.
 
 const { fork } = require('node:child_process');
+const crypto = require('node:crypto');
 const fs = require('node:fs');
 const net = require('node:net');
 const os = require('node:os');
@@ -23,6 +24,7 @@ const USAGE = `options:
   --heartbeat SECONDS  heartbeat interval; 0 turns heartbeats off (default 3)
   --dict               route dictionary on
   --protobuf           protobuf on
+  --crypto             signed requests (useCrypto)
   --node PATH          the Node that runs the server`;
 
 /**
@@ -37,6 +39,7 @@ async function runPeer(peer) {
         heartbeat: { type: 'string', default: '3' },
         dict: { type: 'boolean', default: false },
         protobuf: { type: 'boolean', default: false },
+        crypto: { type: 'boolean', default: false },
         node: { type: 'string' },
       },
     }).values;
@@ -119,7 +122,7 @@ class Cluster {
       ...common, 'id=connector-server-1', 'serverType=connector', host, `port=${ports.connector}`,
       'frontend=true', 'clientHost=127.0.0.1', `clientPort=${ports.client}`,
     ]);
-    while (!this.stopped && !(await answers(ports.client))) await pause(PROBE_MS);
+    while (!this.stopped && !(await answers(ports.client, this.options.crypto))) await pause(PROBE_MS);
   }
 
   #fork(name, args) {
@@ -161,12 +164,13 @@ class Cluster {
 }
 
 /** Whether a request to the backend comes back with success. */
-async function answers(port) {
+async function answers(port, signed) {
+  const { sys, body } = signed ? signedRequest() : { sys: {}, body: {} };
   let tcp;
   try {
     tcp = await wire.Tcp.connect(port);
-    if ((await tcp.open()).code !== 200) return false;
-    tcp.send(wire.DATA, wire.message(1, 'chat.chatHandler.echo', {}));
+    if ((await tcp.open({ sys: { type: 'probe', version: '1.0.0', ...sys } })).code !== 200) return false;
+    tcp.send(wire.DATA, wire.message(1, 'chat.chatHandler.echo', body));
     const answer = await tcp.nextButHeartbeat();
     return answer !== null && JSON.parse(answer.body.subarray(2)).code === 200;
   } catch {
@@ -174,6 +178,16 @@ async function answers(port) {
   } finally {
     tcp?.close();
   }
+}
+
+/** What a server with `useCrypto` wants to see: a key in the handshake and a signature over the JSON of the empty body. */
+function signedRequest() {
+  const { publicKey, privateKey } = crypto.generateKeyPairSync('rsa', { modulusLength: 1024, publicExponent: 0x10001 });
+  const modulus = Buffer.from(publicKey.export({ format: 'jwk' }).n, 'base64url').toString('hex');
+  return {
+    sys: { rsa: { rsa_n: modulus, rsa_e: 0x10001 } },
+    body: { __crypto__: crypto.sign('sha256', Buffer.from('{}'), privateKey).toString('hex') },
+  };
 }
 
 /** Ports that were free a moment ago: all are held at the same time, so that they differ. */

@@ -14,6 +14,7 @@ app.configure('development', 'connector', () => {
     heartbeat: Number(options.heartbeat),
     useDict: options.dict,
     useProtobuf: options.protobuf,
+    useCrypto: options.crypto,
     checkClient: (type, version) => version !== '0.0.0',
     handshake: (msg, cb) => {
       const user = msg.user || {};

@@ -13,6 +13,7 @@ app.configure('development', 'connector', function() {
     heartbeat: Number(options.heartbeat),
     useDict: options.dict,
     useProtobuf: options.protobuf,
+    useCrypto: options.crypto,
     checkClient: function(type, version) {
       return version !== '0.0.0';
     },
