@@ -1,5 +1,51 @@
-//! Everything a newcomer or CI runs: `cargo xtask demo | test | ...`.
+//! Everything a newcomer or CI runs: `cargo xtask SUBCOMMAND`.
 
-fn main() {
-    eprintln!("usage: cargo xtask demo | test | protos | fuzz | bench");
+mod protos;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask SUBCOMMAND
+
+  protos    make clientProtos.json and serverProtos.json from .proto files
+
+`cargo xtask SUBCOMMAND --help` tells more.";
+
+/// Why a subcommand failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}\n\n{USAGE}")]
+    Usage(String),
+    #[error("bad arguments: {0}")]
+    Arguments(#[from] lexopt::Error),
+    #[error(transparent)]
+    Protos(#[from] protos::Error),
+}
+
+fn main() -> ExitCode {
+    match run(lexopt::Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: lexopt::Parser) -> Result<(), Error> {
+    use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+
+    match args.next()? {
+        Some(Value(name)) => match name.string()?.as_str() {
+            "protos" => match protos::Options::parse(args)? {
+                Some(options) => protos::run(&options)?,
+                None => println!("{}", protos::USAGE),
+            },
+            other => return Err(Error::Usage(format!("there is no subcommand {other}"))),
+        },
+        Some(Long("help") | Short('h')) => println!("{USAGE}"),
+        Some(other) => return Err(other.unexpected().into()),
+        None => return Err(Error::Usage("a subcommand is missing".to_owned())),
+    }
+    Ok(())
 }
