@@ -1,7 +1,7 @@
 //! The compiled schema: flat tables with indices, made once per schema set. Messages may refer to
 //! each other in circles, indices may too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -279,9 +279,10 @@ pub(super) fn compile(parsed: &Value, unknown: Unknown) -> Result<Tables, Schema
     let file = object(parsed, &Place::route(""))?;
     let mut compiler = Compiler {
         file,
-        unknown,
         globals: HashMap::new(),
         definitions: Vec::new(),
+        entries: HashSet::new(),
+        mistakes: Vec::new(),
     };
     let mut routes = HashMap::with_capacity(file.len());
     for (route, index) in file.keys().zip(0_u32..) {
@@ -294,8 +295,22 @@ pub(super) fn compile(parsed: &Value, unknown: Unknown) -> Result<Tables, Schema
     for ((route, definition), index) in file.iter().zip(0_u32..) {
         compiler.definition(definition, index, &Place::route(route))?;
     }
+    let Compiler {
+        mistakes,
+        entries,
+        definitions,
+        ..
+    } = compiler;
+    let is_entry = |index, name: &str| entries.contains(&index) && matches!(name, "key" | "value");
+    match mistakes
+        .into_iter()
+        .find(|(index, name, _)| !is_entry(*index, name))
+    {
+        Some((_, _, mistake)) if unknown == Unknown::Refuse => return Err(mistake),
+        _ => {}
+    }
     Ok(Tables {
-        definitions: compiler.definitions,
+        definitions,
         routes,
         empty: Definition::default(),
     })
@@ -303,9 +318,13 @@ pub(super) fn compile(parsed: &Value, unknown: Unknown) -> Result<Tables, Schema
 
 struct Compiler<'p> {
     file: &'p Map<String, Value>,
-    unknown: Unknown,
     globals: HashMap<&'p str, u32>,
     definitions: Vec<Definition>,
+    /// Messages that are entries of a `map` or `obj` somewhere. The types of their `key` and
+    /// `value` are looked up there, so they need not be known in the message itself.
+    entries: HashSet<u32>,
+    /// Fields of unknown type: index of the message, name of the field, the error.
+    mistakes: Vec<(u32, &'p str, SchemaError)>,
 }
 
 /// The messages a definition can name: its own, then the globals. Not those of the definitions
@@ -347,11 +366,21 @@ impl<'p> Compiler<'p> {
                 continue;
             }
             let place = place.child(name);
-            let index = u32::try_from(fields.len()).unwrap_or(u32::MAX);
+            let number = u32::try_from(fields.len()).unwrap_or(u32::MAX);
             let (tag, field) = self.field(name, field, &scope, &place)?;
+            if field.kind == Kind::Unknown {
+                let type_name = field.type_name.to_string();
+                let mistake = match field.shape {
+                    Shape::Entries { .. } => SchemaErrorKind::BadEntry(type_name),
+                    Shape::Single | Shape::Counted | Shape::Repeated => {
+                        SchemaErrorKind::UnknownType(type_name)
+                    }
+                };
+                self.mistakes.push((index, name, place.error(mistake)));
+            }
             fields.push(field);
-            indices.insert(name.as_str(), index);
-            own_tags.push((tag, index));
+            indices.insert(name.as_str(), number);
+            own_tags.push((tag, number));
         }
         let tags = match members.get(TAGS) {
             Some(tags) => object(tags, &place.child(TAGS))?
@@ -367,7 +396,7 @@ impl<'p> Compiler<'p> {
     }
 
     fn field(
-        &self,
+        &mut self,
         name: &str,
         parsed: &Value,
         scope: &Scope<'_>,
@@ -381,36 +410,26 @@ impl<'p> Compiler<'p> {
         };
         let tag = tag(number).map_err(|kind| place.error(kind))?;
         let kind = self.kind(type_name, scope);
-        let (shape, kind, mistake) = match option {
-            "map" | "obj" => match self.entry(type_name, scope) {
-                Some((key, value)) => (
-                    Shape::Entries {
-                        key,
-                        keep_empty: option == "map",
-                    },
-                    value,
-                    None,
-                ),
-                None => (
-                    Shape::Single,
-                    Kind::Unknown,
-                    Some(SchemaErrorKind::BadEntry as fn(_) -> _),
-                ),
-            },
-            "required" | "optional" => (Shape::Single, kind, None),
+        let (shape, kind) = match option {
+            "map" | "obj" => {
+                if let Kind::Message(index) = kind {
+                    self.entries.insert(index);
+                }
+                let unusable = (Kind::Unknown, Kind::Unknown);
+                let (key, value) = self.entry(type_name, scope).unwrap_or(unusable);
+                let keep_empty = option == "map";
+                (Shape::Entries { key, keep_empty }, value)
+            }
+            "required" | "optional" => (Shape::Single, kind),
             "repeated" => match kind {
-                Kind::Text | Kind::Message(_) | Kind::Unknown => (Shape::Repeated, kind, None),
+                Kind::Text | Kind::Message(_) | Kind::Unknown => (Shape::Repeated, kind),
                 Kind::Uint | Kind::Sint | Kind::Float | Kind::Double | Kind::Bool => {
-                    (Shape::Counted, kind, None)
+                    (Shape::Counted, kind)
                 }
             },
             // A word of a dialect we do not know: nothing can be said about the payload.
-            _ => (Shape::Single, Kind::Unknown, None),
+            _ => (Shape::Single, Kind::Unknown),
         };
-        if kind == Kind::Unknown && self.unknown == Unknown::Refuse {
-            let mistake = mistake.unwrap_or(SchemaErrorKind::UnknownType);
-            return Err(place.error(mistake(type_name.into())));
-        }
         let (head, len) = varint::bytes(u64::from(tag) << 3 | u64::from(kind_of_head(shape, kind)));
         let field = Field {
             name: name.into(),

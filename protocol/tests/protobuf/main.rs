@@ -1,4 +1,5 @@
-//! The protobuf dialect against the original's bytes.
+//! The protobuf dialect: against the original's bytes, against serde's data model, and against
+//! random schemas, values and bodies.
 
 #![allow(
     clippy::indexing_slicing,
@@ -7,4 +8,7 @@
 )]
 
 mod golden;
+mod hostile;
 mod js;
+mod property;
+mod typed;
