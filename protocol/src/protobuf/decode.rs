@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 
 use super::Limits;
 use super::error::{DecodeError, DecodeErrorKind};
-use super::scan::{Context, Outline, count, head, located, outline, skip};
+use super::scan::{Context, Outline, count, head, outline, skip, unknown_type};
 use super::table::{Definition, Field, FieldSet, Kind, Shape, Tables};
 use super::varint::{Reader, Uint};
 use crate::text::decode_utf8;
@@ -58,7 +58,7 @@ impl<'a, 'de> Payload<'a, 'de> {
         field: &Field,
         kind: Kind,
         reader: &mut Reader<'de>,
-    ) -> std::result::Result<Self, DecodeErrorKind> {
+    ) -> Result<Self> {
         Ok(match kind {
             Kind::Uint => match reader.varint()? {
                 Uint::Exact(value) => Self::Uint(value),
@@ -79,7 +79,7 @@ impl<'a, 'de> Payload<'a, 'de> {
             Kind::Text => Self::Text(reader.prefixed()?),
             Kind::Message(index) => Self::Message(tables.definition(index), reader.prefixed()?),
             Kind::Unknown => {
-                return Err(DecodeErrorKind::UnknownType(field.type_name.to_string()));
+                return Err(unknown_type(field));
             }
         })
     }
@@ -100,13 +100,10 @@ impl<'de> Single<'_, '_, 'de> {
         visitor: V,
     ) -> Result<V::Value> {
         match self.payload {
-            Payload::Message(definition, body) => visitor.visit_map(Message::new(
-                self.context,
-                definition,
-                body,
-                wanted,
-                self.depth,
-            )?),
+            Payload::Message(definition, body) => {
+                let mut members = Message::new(self.context, definition, body, wanted, self.depth)?;
+                visitor.visit_map(&mut members)
+            }
             _ => self.deserialize_any(visitor),
         }
     }
@@ -234,7 +231,7 @@ struct Message<'c, 'a, 'de> {
     /// Fields already handed out; what follows of them is skipped.
     seen: FieldSet,
     /// The field whose value comes next.
-    current: Option<(u32, &'a Field)>,
+    current: Option<&'a Field>,
     /// Members a struct asks for. A list it asks for is empty if it is absent: the wire does not
     /// tell these apart.
     wanted: &'static [&'static str],
@@ -273,12 +270,12 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
     fn advance(&mut self) -> Result<Option<&'a Field>> {
         self.current = None;
         while !self.reader.is_empty() {
-            let (index, field) = head(self.definition, &mut self.reader)?;
-            if self.seen.insert(index) {
-                self.current = Some((index, field));
+            let field = head(self.definition, &mut self.reader)?;
+            if self.seen.insert(field.index) {
+                self.current = Some(field);
                 return Ok(Some(field));
             }
-            skip(field, &mut self.reader).map_err(|kind| located(kind, field))?;
+            skip(field, &mut self.reader).map_err(|e| e.in_field(&field.name))?;
         }
         self.over = true;
         if self.wanted.is_empty() {
@@ -290,7 +287,7 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
                 continue;
             };
             if self.wanted.contains(&&*field.name) && self.seen.insert(index) {
-                self.current = Some((index, field));
+                self.current = Some(field);
                 return Ok(Some(field));
             }
         }
@@ -298,27 +295,16 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
     }
 
     #[inline]
-    fn value<T: DeserializeSeed<'de>>(
-        &mut self,
-        index: u32,
-        field: &'a Field,
-        seed: T,
-    ) -> Result<T::Value> {
+    fn value<T: DeserializeSeed<'de>>(&mut self, field: &'a Field, seed: T) -> Result<T::Value> {
         if self.over {
             return seed.deserialize(Absent { shape: field.shape });
         }
-        let scattered = self.outline.scattered.contains(index);
+        let scattered = self.outline.is_scattered(field);
         if field.shape == Shape::Single {
             let mut place = self.reader;
             let payload = Payload::read(self.context.tables, field, field.kind, &mut self.reader)?;
             let payload = if scattered {
-                last(
-                    self.context.tables,
-                    self.definition,
-                    index,
-                    field,
-                    &mut place,
-                )?
+                last(self.context.tables, self.definition, field, &mut place)?
             } else {
                 payload
             };
@@ -333,7 +319,6 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
             context: self.context,
             run: Run {
                 definition: self.definition,
-                index,
                 field,
                 reader: self.reader,
                 left: 0,
@@ -355,14 +340,13 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
 fn last<'a, 'de>(
     tables: &'a Tables,
     definition: &Definition,
-    index: u32,
     field: &Field,
     reader: &mut Reader<'de>,
-) -> std::result::Result<Payload<'a, 'de>, DecodeErrorKind> {
+) -> Result<Payload<'a, 'de>> {
     let mut payload = Payload::read(tables, field, field.kind, reader)?;
     while !reader.is_empty() {
-        let (found, other) = head(definition, reader)?;
-        if found == index {
+        let other = head(definition, reader)?;
+        if other.index == field.index {
             payload = Payload::read(tables, field, field.kind, reader)?;
         } else {
             skip(other, reader)?;
@@ -386,13 +370,12 @@ impl<'de> MapAccess<'de> for Message<'_, '_, 'de> {
 
     #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
-        let Some((index, field)) = self.current.take() else {
+        let Some(field) = self.current.take() else {
             return Err(serde::de::Error::custom(
                 "value is asked for before its key",
             ));
         };
-        self.value(index, field, seed)
-            .map_err(|e| e.in_field(&field.name))
+        self.value(field, seed).map_err(|e| e.in_field(&field.name))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -403,7 +386,6 @@ impl<'de> MapAccess<'de> for Message<'_, '_, 'de> {
 /// Where the elements of a list, or the entries of a map, are.
 struct Run<'a, 'de> {
     definition: &'a Definition,
-    index: u32,
     field: &'a Field,
     /// At the next element, or behind the last one of a chunk.
     reader: Reader<'de>,
@@ -415,7 +397,7 @@ struct Run<'a, 'de> {
 impl Run<'_, '_> {
     /// Reads what comes behind a head.
     #[inline]
-    fn begin(&mut self) -> std::result::Result<(), DecodeErrorKind> {
+    fn begin(&mut self) -> Result<()> {
         self.left = match self.field.shape {
             Shape::Single | Shape::Repeated => 1,
             Shape::Counted | Shape::Entries { .. } => count(self.field, &mut self.reader)?,
@@ -425,7 +407,7 @@ impl Run<'_, '_> {
 
     /// Moves to the next element; false if there is none.
     #[inline]
-    fn advance(&mut self) -> std::result::Result<bool, DecodeErrorKind> {
+    fn advance(&mut self) -> Result<bool> {
         while self.left == 0 {
             if !self.find_head()? {
                 return Ok(false);
@@ -439,14 +421,14 @@ impl Run<'_, '_> {
     /// Moves behind the next head of this field: the very next one, or, if the field is scattered
     /// over the message, one further on.
     #[inline]
-    fn find_head(&mut self) -> std::result::Result<bool, DecodeErrorKind> {
+    fn find_head(&mut self) -> Result<bool> {
         if !self.scattered && self.field.shape != Shape::Repeated {
             return Ok(false);
         }
         while !self.reader.is_empty() {
             let mut ahead = self.reader;
-            let (index, other) = head(self.definition, &mut ahead)?;
-            if index == self.index {
+            let other = head(self.definition, &mut ahead)?;
+            if other.index == self.field.index {
                 self.reader = ahead;
                 return Ok(true);
             }
@@ -467,7 +449,7 @@ impl Run<'_, '_> {
             let mut ahead = self.reader;
             while skip(self.field, &mut ahead).is_ok() {
                 match head(self.definition, &mut ahead) {
-                    Ok((index, _)) if index == self.index => count += 1,
+                    Ok(other) if other.index == self.field.index => count += 1,
                     _ => break,
                 }
             }
@@ -551,7 +533,7 @@ struct Elements<'m, 'a, 'de> {
 
 impl<'a, 'de> Elements<'_, 'a, 'de> {
     #[inline]
-    fn payload(&mut self, kind: Kind) -> std::result::Result<Payload<'a, 'de>, DecodeErrorKind> {
+    fn payload(&mut self, kind: Kind) -> Result<Payload<'a, 'de>> {
         Payload::read(
             self.context.tables,
             self.run.field,

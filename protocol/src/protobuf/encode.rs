@@ -70,12 +70,12 @@ impl<'o, 'a> Slot<'o, 'a> {
                 .into());
             }
             Place::Field(field) => {
-                self.out.extend_from_slice(&field.head);
+                put(self.out, field.head.into());
                 (field, field.kind)
             }
             Place::Element(field) => {
                 if field.shape == Shape::Repeated {
-                    self.out.extend_from_slice(&field.head);
+                    put(self.out, field.head.into());
                 }
                 (field, field.kind)
             }
@@ -114,7 +114,7 @@ impl<'o, 'a> Slot<'o, 'a> {
                         put_float(self.out, kind, 0.0);
                         Ok(true)
                     }
-                    kind => Err(unsuitable(kind, "null").into()),
+                    kind => Err(unsuitable(kind, "null")),
                 }
             }
         }
@@ -131,7 +131,7 @@ impl<'o, 'a> Slot<'o, 'a> {
             Place::Field(_) | Place::Element(_) | Place::Payload(..) => {
                 let kind = self.begin(found)?;
                 let Kind::Message(index) = kind else {
-                    return Err(unsuitable(kind, found).into());
+                    return Err(unsuitable(kind, found));
                 };
                 // One byte for the length is enough for almost every nested message.
                 self.out.push(0);
@@ -200,7 +200,7 @@ impl<'o, 'a> Slot<'o, 'a> {
             Place::Field(field) | Place::Element(field) => field.kind,
             Place::Payload(_, kind) => kind,
         };
-        unsuitable(kind, found).into()
+        unsuitable(kind, found)
     }
 }
 
@@ -228,7 +228,7 @@ impl<'o, 'a> Serializer for Slot<'o, 'a> {
             kind @ (Kind::Float | Kind::Double) => {
                 put_float(self.out, kind, f64::from(u8::from(value)));
             }
-            kind => return Err(unsuitable(kind, "a boolean").into()),
+            kind => return Err(unsuitable(kind, "a boolean")),
         }
         Ok(true)
     }
@@ -457,13 +457,13 @@ impl<'a> Level<'a> {
     }
 
     #[inline]
-    fn find(&mut self, name: &str) -> Option<(u32, &'a Field)> {
+    fn find(&mut self, name: &str) -> Option<&'a Field> {
         let definition = self.definition;
         let found = match definition.field(self.next) {
-            Some(field) if *field.name == *name => (self.next, field),
+            Some(field) if *field.name == *name => field,
             _ => definition.by_name(name)?,
         };
-        self.next = found.0 + 1;
+        self.next = found.index + 1;
         Some(found)
     }
 
@@ -491,7 +491,7 @@ struct Members<'o, 'a> {
     level: Level<'a>,
     around: Option<Around<'a>>,
     /// The field of the key that was just given, if it has one.
-    key: Option<(u32, &'a Field)>,
+    key: Option<&'a Field>,
     depth: usize,
 }
 
@@ -499,19 +499,14 @@ impl<'o, 'a> Members<'o, 'a> {
     #[inline]
     fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<()> {
         match self.level.find(name) {
-            Some((index, field)) => self.field(index, field, value),
+            Some(field) => self.field(field, value),
             // Members without a field are ignored.
             None => Ok(()),
         }
     }
 
     #[inline]
-    fn field<T: Serialize + ?Sized>(
-        &mut self,
-        index: u32,
-        field: &'a Field,
-        value: &T,
-    ) -> Result<()> {
+    fn field<T: Serialize + ?Sized>(&mut self, field: &'a Field, value: &T) -> Result<()> {
         let slot = Slot {
             tables: self.tables,
             out: &mut *self.out,
@@ -519,21 +514,21 @@ impl<'o, 'a> Members<'o, 'a> {
             depth: self.depth,
         };
         if value.serialize(slot).map_err(|e| e.in_field(&field.name))? {
-            self.level.seen.insert(index);
+            self.level.seen.insert(field.index);
         }
         Ok(())
     }
 
     /// The slot of an enum variant with fields of its own: the only member of this message.
     fn variant(mut self, name: &'static str) -> Result<(Slot<'o, 'a>, Around<'a>)> {
-        let Some((index, field)) = self.level.find(name) else {
+        let Some(field) = self.level.find(name) else {
             return Err(EncodeErrorKind::Unsuitable {
                 expected: "a variant that the schema has a field for",
                 found: name,
             }
             .into());
         };
-        self.level.seen.insert(index);
+        self.level.seen.insert(field.index);
         let slot = Slot {
             tables: self.tables,
             out: self.out,
@@ -591,7 +586,7 @@ impl<'o, 'a> List<'o, 'a> {
         let announced = len.unwrap_or_default();
         let mut count_at = start;
         if field.shape != Shape::Repeated {
-            out.extend_from_slice(&field.head);
+            put(out, field.head.into());
             count_at = out.len();
             put(out, announced as u64);
         }
@@ -806,7 +801,7 @@ impl SerializeMap for Compound<'_, '_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         match self {
             Self::Members(members) => match members.key.take() {
-                Some((index, field)) => members.field(index, field, value),
+                Some(field) => members.field(field, value),
                 None => Ok(()),
             },
             Self::Entries(entries) => entries.value(value),
@@ -843,7 +838,7 @@ macro_rules! names_of_integers {
 }
 
 impl<'a> Serializer for Name<'_, 'a> {
-    type Ok = Option<(u32, &'a Field)>;
+    type Ok = Option<&'a Field>;
     type Error = EncodeError;
     type SerializeSeq = Impossible<Self::Ok, EncodeError>;
     type SerializeTuple = Impossible<Self::Ok, EncodeError>;

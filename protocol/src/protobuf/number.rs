@@ -1,7 +1,7 @@
 //! Numbers given for a field, turned into its payload. The rules are JavaScript's (`parseInt` for
 //! integer fields, `Number` for floats) as far as they lose nothing silently.
 
-use super::error::EncodeErrorKind;
+use super::error::{EncodeError, EncodeErrorKind};
 use super::table::Kind;
 use super::varint::{MAX_SINT, MAX_UINT, put, zigzag};
 
@@ -12,12 +12,12 @@ pub(super) fn put_integer(
     kind: Kind,
     magnitude: u64,
     negative: bool,
-) -> Result<(), EncodeErrorKind> {
+) -> Result<(), EncodeError> {
     let negative = negative && magnitude != 0;
     match kind {
         Kind::Uint if !negative && magnitude <= MAX_UINT => put(out, magnitude),
         Kind::Sint if magnitude <= MAX_SINT => put(out, zigzag(magnitude, negative)),
-        Kind::Uint | Kind::Sint => return Err(EncodeErrorKind::OutOfRange),
+        Kind::Uint | Kind::Sint => return Err(out_of_range()),
         Kind::Float | Kind::Double => {
             let float = magnitude as f64;
             put_float(out, kind, if negative { -float } else { float });
@@ -30,7 +30,7 @@ pub(super) fn put_integer(
     Ok(())
 }
 
-pub(super) fn put_number(out: &mut Vec<u8>, kind: Kind, value: f64) -> Result<(), EncodeErrorKind> {
+pub(super) fn put_number(out: &mut Vec<u8>, kind: Kind, value: f64) -> Result<(), EncodeError> {
     match kind {
         Kind::Float | Kind::Double => {
             put_float(out, kind, value);
@@ -41,7 +41,7 @@ pub(super) fn put_number(out: &mut Vec<u8>, kind: Kind, value: f64) -> Result<()
             // what is too large is refused here, what is too small is 0.
             let whole = value.trunc();
             if whole.is_nan() || whole.abs() > MAX_UINT as f64 {
-                return Err(EncodeErrorKind::OutOfRange);
+                return Err(out_of_range());
             }
             #[expect(clippy::cast_possible_truncation, reason = "an integer below 2^53")]
             let magnitude = whole.abs() as u64;
@@ -58,7 +58,7 @@ pub(super) fn put_numeric_text(
     out: &mut Vec<u8>,
     kind: Kind,
     text: &str,
-) -> Result<(), EncodeErrorKind> {
+) -> Result<(), EncodeError> {
     match kind {
         Kind::Float | Kind::Double => {
             put_float(out, kind, number_of(text));
@@ -90,11 +90,17 @@ pub(super) fn put_float(out: &mut Vec<u8>, kind: Kind, value: f64) {
 }
 
 #[cold]
-pub(super) fn unsuitable(kind: Kind, found: &'static str) -> EncodeErrorKind {
+pub(super) fn unsuitable(kind: Kind, found: &'static str) -> EncodeError {
     EncodeErrorKind::Unsuitable {
         expected: expected(kind),
         found,
     }
+    .into()
+}
+
+#[cold]
+fn out_of_range() -> EncodeError {
+    EncodeErrorKind::OutOfRange.into()
 }
 
 fn expected(kind: Kind) -> &'static str {
@@ -135,7 +141,7 @@ fn number_of(text: &str) -> f64 {
 
 /// A decimal integer, a fraction cut off. What `parseInt` reads of `12abc` or `1e3` would be a
 /// silent mistake.
-fn integer_of(text: &str) -> Option<(Result<u64, EncodeErrorKind>, bool)> {
+fn integer_of(text: &str) -> Option<(Result<u64, EncodeError>, bool)> {
     let text = text.trim();
     let (text, negative) = match text.strip_prefix('-') {
         Some(text) => (text, true),
@@ -143,12 +149,8 @@ fn integer_of(text: &str) -> Option<(Result<u64, EncodeErrorKind>, bool)> {
     };
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    (!whole.is_empty() && digits(whole) && digits(fraction)).then(|| {
-        (
-            whole.parse().map_err(|_| EncodeErrorKind::OutOfRange),
-            negative,
-        )
-    })
+    (!whole.is_empty() && digits(whole) && digits(fraction))
+        .then(|| (whole.parse().map_err(|_| out_of_range()), negative))
 }
 
 #[cfg(test)]

@@ -24,23 +24,31 @@ impl<'a> Context<'a> {
     }
 
     #[inline]
-    fn spend(&mut self, count: usize) -> Result<(), DecodeErrorKind> {
+    fn spend(&mut self, count: usize) -> Result<(), DecodeError> {
         let max = self.limits.max_elements;
-        self.elements = self
-            .elements
-            .checked_sub(count)
-            .ok_or(DecodeErrorKind::TooManyElements { max })?;
+        match self.elements.checked_sub(count) {
+            Some(left) => self.elements = left,
+            None => return Err(DecodeErrorKind::TooManyElements { max }.into()),
+        }
         Ok(())
     }
 }
 
 /// What is known of a message before it is walked.
-#[derive(Debug, Default)]
 pub(super) struct Outline {
     /// Number of different fields.
     pub(super) distinct: usize,
     /// Fields that occur again after something else: lists that go on, values that are replaced.
-    pub(super) scattered: FieldSet,
+    scattered: Option<Box<FieldSet>>,
+}
+
+impl Outline {
+    #[inline]
+    pub(super) fn is_scattered(&self, field: &Field) -> bool {
+        self.scattered
+            .as_ref()
+            .is_some_and(|fields| fields.contains(field.index))
+    }
 }
 
 pub(super) fn outline(
@@ -50,60 +58,58 @@ pub(super) fn outline(
 ) -> Result<Outline, DecodeError> {
     let mut reader = Reader::new(body);
     let mut seen = FieldSet::default();
-    let mut outline = Outline::default();
+    let mut distinct = 0;
+    let mut scattered: Option<Box<FieldSet>> = None;
     let mut previous = None;
     while !reader.is_empty() {
-        let (index, field) = head(definition, &mut reader)?;
-        let count = skip(field, &mut reader).map_err(|kind| located(kind, field))?;
-        context
-            .spend(1_usize.saturating_add(count))
-            .map_err(|kind| located(kind, field))?;
-        if seen.insert(index) {
-            outline.distinct += 1;
-        } else if previous != Some(index) || field.shape != Shape::Repeated {
-            outline.scattered.insert(index);
+        let field = head(definition, &mut reader)?;
+        let count = skip(field, &mut reader).map_err(|e| e.in_field(&field.name))?;
+        let spent = context.spend(1_usize.saturating_add(count));
+        spent.map_err(|e| e.in_field(&field.name))?;
+        if seen.insert(field.index) {
+            distinct += 1;
+        } else if previous != Some(field.index) || field.shape != Shape::Repeated {
+            scattered.get_or_insert_default().insert(field.index);
         }
-        previous = Some(index);
+        previous = Some(field.index);
     }
-    Ok(outline)
-}
-
-#[cold]
-pub(super) fn located(kind: DecodeErrorKind, field: &Field) -> DecodeError {
-    DecodeError::from(kind).in_field(&field.name)
+    Ok(Outline {
+        distinct,
+        scattered,
+    })
 }
 
 /// Reads a head. Its three lowest bits are a wire type that nobody looks at: browser clients
 /// write 2 for every integer.
-#[inline]
+#[inline(always)]
 pub(super) fn head<'a>(
     definition: &'a Definition,
     reader: &mut Reader<'_>,
-) -> Result<(u32, &'a Field), DecodeErrorKind> {
+) -> Result<&'a Field, DecodeError> {
     let tag = reader.head()?;
     definition
         .by_tag(tag)
-        .ok_or(DecodeErrorKind::UnknownTag(tag))
+        .ok_or_else(|| DecodeErrorKind::UnknownTag(tag).into())
 }
 
 /// Skips what follows a head; tells how many elements it announces.
 #[inline]
-pub(super) fn skip(field: &Field, reader: &mut Reader<'_>) -> Result<usize, DecodeErrorKind> {
+pub(super) fn skip(field: &Field, reader: &mut Reader<'_>) -> Result<usize, DecodeError> {
     match field.shape {
         Shape::Single | Shape::Repeated => {
-            skip_payloads(field, field.kind, 1, reader)?;
+            skip_payload(field, field.kind, reader)?;
             Ok(0)
         }
         Shape::Counted => {
             let count = count(field, reader)?;
-            skip_payloads(field, field.kind, count, reader)?;
+            skip_payloads(field, count, reader)?;
             Ok(count)
         }
         Shape::Entries { key, .. } => {
             let count = count(field, reader)?;
             for _ in 0..count {
-                skip_payloads(field, key, 1, reader)?;
-                skip_payloads(field, field.kind, 1, reader)?;
+                skip_payload(field, key, reader)?;
+                skip_payload(field, field.kind, reader)?;
             }
             Ok(count)
         }
@@ -112,7 +118,7 @@ pub(super) fn skip(field: &Field, reader: &mut Reader<'_>) -> Result<usize, Deco
 
 /// A count that the rest of the message has room for.
 #[inline]
-pub(super) fn count(field: &Field, reader: &mut Reader<'_>) -> Result<usize, DecodeErrorKind> {
+pub(super) fn count(field: &Field, reader: &mut Reader<'_>) -> Result<usize, DecodeError> {
     let count = reader.length()?;
     let key = match field.shape {
         Shape::Entries { key, .. } => key.min_len(),
@@ -120,23 +126,33 @@ pub(super) fn count(field: &Field, reader: &mut Reader<'_>) -> Result<usize, Dec
     };
     match count.checked_mul(key + field.kind.min_len()) {
         Some(len) if len <= reader.len() => Ok(count),
-        _ => Err(DecodeErrorKind::Cut),
+        _ => Err(DecodeErrorKind::Cut.into()),
     }
 }
 
-#[inline]
-pub(super) fn skip_payloads(
-    field: &Field,
-    kind: Kind,
-    count: usize,
-    reader: &mut Reader<'_>,
-) -> Result<(), DecodeErrorKind> {
+#[inline(always)]
+fn skip_payload(field: &Field, kind: Kind, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     match kind {
+        Kind::Uint | Kind::Sint | Kind::Bool => reader.skip_varint(),
+        Kind::Float | Kind::Double => reader.take(kind.min_len()).map(|_| ()),
+        Kind::Text | Kind::Message(_) => reader.prefixed().map(|_| ()),
+        Kind::Unknown => Err(unknown_type(field)),
+    }
+}
+
+fn skip_payloads(field: &Field, count: usize, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match field.kind {
         Kind::Uint | Kind::Sint | Kind::Bool => reader.skip_varints(count),
         Kind::Float | Kind::Double => reader
-            .take(count.saturating_mul(kind.min_len()))
+            .take(count.saturating_mul(field.kind.min_len()))
             .map(|_| ()),
-        Kind::Text | Kind::Message(_) => (0..count).try_for_each(|_| reader.prefixed().map(|_| ())),
-        Kind::Unknown => Err(DecodeErrorKind::UnknownType(field.type_name.to_string())),
+        kind @ (Kind::Text | Kind::Message(_) | Kind::Unknown) => {
+            (0..count).try_for_each(|_| skip_payload(field, kind, reader))
+        }
     }
+}
+
+#[cold]
+pub(super) fn unknown_type(field: &Field) -> DecodeError {
+    DecodeErrorKind::UnknownType(field.type_name.to_string()).into()
 }

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use super::error::{SchemaError, SchemaErrorKind};
 use super::file::{GLOBAL, MESSAGES, Place, TAGS, object, tag};
-use super::varint;
 
 /// Tags below this are found by index: one byte of head has room for 15, two bytes for 2047, but
 /// files number their fields from 1 on.
@@ -84,10 +83,12 @@ pub(super) enum Shape {
 
 #[derive(Debug)]
 pub(super) struct Field {
+    /// Of this field in its definition.
+    pub(super) index: u32,
     pub(super) name: Box<str>,
     /// As written in the schema, for errors.
     pub(super) type_name: Box<str>,
-    pub(super) head: Box<[u8]>,
+    pub(super) head: u32,
     pub(super) shape: Shape,
     /// Of the element, or of the value of an entry.
     pub(super) kind: Kind,
@@ -152,32 +153,30 @@ impl Definition {
         self.fields.get(index as usize)
     }
 
-    #[inline]
-    pub(super) fn by_tag(&self, tag: u64) -> Option<(u32, &Field)> {
-        let index = match usize::try_from(tag)
-            .ok()
-            .and_then(|tag| self.dense.get(tag))
-        {
-            Some(&index) => index,
-            None => {
-                let tag = u32::try_from(tag).ok()?;
-                let place = self
-                    .sparse
-                    .binary_search_by_key(&tag, |&(tag, _)| tag)
-                    .ok()?;
-                self.sparse.get(place)?.1
-            }
-        };
-        Some((index, self.field(index)?))
+    #[inline(always)]
+    pub(super) fn by_tag(&self, tag: u64) -> Option<&Field> {
+        let place = usize::try_from(tag).unwrap_or(usize::MAX);
+        match self.dense.get(place) {
+            Some(&index) => self.field(index),
+            None => self.by_large_tag(tag),
+        }
     }
 
-    pub(super) fn by_name(&self, name: &str) -> Option<(u32, &Field)> {
+    fn by_large_tag(&self, tag: u64) -> Option<&Field> {
+        let tag = u32::try_from(tag).ok()?;
+        let place = self
+            .sparse
+            .binary_search_by_key(&tag, |&(tag, _)| tag)
+            .ok()?;
+        self.field(self.sparse.get(place)?.1)
+    }
+
+    pub(super) fn by_name(&self, name: &str) -> Option<&Field> {
         let place = self
             .by_name
             .binary_search_by(|&index| name_of(&self.fields, index).cmp(&Some(name)))
             .ok()?;
-        let index = *self.by_name.get(place)?;
-        Some((index, self.field(index)?))
+        self.field(*self.by_name.get(place)?)
     }
 }
 
@@ -185,60 +184,78 @@ fn name_of(fields: &[Field], index: u32) -> Option<&str> {
     fields.get(index as usize).map(|field| &*field.name)
 }
 
-/// A set of field indices: no allocation for messages of up to 128 fields.
+/// A set of field indices: no allocation for messages of up to 64 fields.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldSet {
-    low: u128,
-    high: Vec<u128>,
+    low: u64,
+    #[expect(
+        clippy::box_collection,
+        reason = "almost never there, and sets are moved around"
+    )]
+    high: Option<Box<Vec<u64>>>,
 }
 
 impl FieldSet {
     /// True if `index` was not in the set before.
     #[inline]
     pub(super) fn insert(&mut self, index: u32) -> bool {
-        let bit = 1_u128 << (index % u128::BITS);
-        let word = match (index / u128::BITS) as usize {
-            0 => &mut self.low,
-            place => {
-                if self.high.len() < place {
-                    self.high.resize(place, 0);
-                }
-                let Some(word) = self.high.get_mut(place - 1) else {
-                    return false;
-                };
-                word
-            }
-        };
-        let new = *word & bit == 0;
-        *word |= bit;
+        if index >= u64::BITS {
+            return self.insert_high(index);
+        }
+        let bit = 1_u64 << index;
+        let new = self.low & bit == 0;
+        self.low |= bit;
+        new
+    }
+
+    #[cold]
+    fn insert_high(&mut self, index: u32) -> bool {
+        let (place, bit) = (
+            (index / u64::BITS) as usize - 1,
+            1_u64 << (index % u64::BITS),
+        );
+        let high = self.high.get_or_insert_default();
+        if high.len() <= place {
+            high.resize(place + 1, 0);
+        }
+        let new = high.get(place).is_some_and(|word| word & bit == 0);
+        if let Some(word) = high.get_mut(place) {
+            *word |= bit;
+        }
         new
     }
 
     #[inline]
     pub(super) fn contains(&self, index: u32) -> bool {
-        let bit = 1_u128 << (index % u128::BITS);
-        let word = match (index / u128::BITS) as usize {
-            0 => self.low,
-            place => self.high.get(place - 1).copied().unwrap_or_default(),
+        let bit = 1_u64 << (index % u64::BITS);
+        let word = match ((index / u64::BITS) as usize, &self.high) {
+            (0, _) => self.low,
+            (place, Some(high)) => high.get(place - 1).copied().unwrap_or_default(),
+            (_, None) => 0,
         };
         word & bit != 0
     }
 
     pub(super) fn len(&self) -> usize {
-        let high: u32 = self.high.iter().map(|word| word.count_ones()).sum();
+        let high: u32 = self
+            .high
+            .iter()
+            .flat_map(|high| high.iter())
+            .map(|w| w.count_ones())
+            .sum();
         (self.low.count_ones() + high) as usize
     }
 
     /// The first index that is in `self` and not in `other`.
     #[inline]
     pub(super) fn first_not_in(&self, other: &Self) -> Option<u32> {
-        if self.low & !other.low == 0 && self.high.is_empty() {
+        if self.low & !other.low == 0 && self.high.is_none() {
             return None;
         }
-        let words = 1 + self.high.len();
+        let words = 1 + self.high.as_ref().map_or(0, |high| high.len());
         let last = u32::try_from(words)
             .unwrap_or(u32::MAX)
-            .saturating_mul(u128::BITS);
+            .saturating_mul(u64::BITS);
         (0..last).find(|&index| self.contains(index) && !other.contains(index))
     }
 }
@@ -367,7 +384,7 @@ impl<'p> Compiler<'p> {
             }
             let place = place.child(name);
             let number = u32::try_from(fields.len()).unwrap_or(u32::MAX);
-            let (tag, field) = self.field(name, field, &scope, &place)?;
+            let (tag, field) = self.field(name, number, field, &scope, &place)?;
             if field.kind == Kind::Unknown {
                 let type_name = field.type_name.to_string();
                 let mistake = match field.shape {
@@ -398,6 +415,7 @@ impl<'p> Compiler<'p> {
     fn field(
         &mut self,
         name: &str,
+        index: u32,
         parsed: &Value,
         scope: &Scope<'_>,
         place: &Place<'_>,
@@ -412,8 +430,8 @@ impl<'p> Compiler<'p> {
         let kind = self.kind(type_name, scope);
         let (shape, kind) = match option {
             "map" | "obj" => {
-                if let Kind::Message(index) = kind {
-                    self.entries.insert(index);
+                if let Kind::Message(entry) = kind {
+                    self.entries.insert(entry);
                 }
                 let unusable = (Kind::Unknown, Kind::Unknown);
                 let (key, value) = self.entry(type_name, scope).unwrap_or(unusable);
@@ -430,11 +448,12 @@ impl<'p> Compiler<'p> {
             // A word of a dialect we do not know: nothing can be said about the payload.
             _ => (Shape::Single, Kind::Unknown),
         };
-        let (head, len) = varint::bytes(u64::from(tag) << 3 | u64::from(kind_of_head(shape, kind)));
         let field = Field {
+            index,
             name: name.into(),
             type_name: type_name.into(),
-            head: head.get(..len).unwrap_or_default().into(),
+            // Below 2^31, as tags are below 2^28.
+            head: tag << 3 | kind_of_head(shape, kind),
             shape,
             kind,
             required: option == "required",

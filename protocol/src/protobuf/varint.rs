@@ -1,7 +1,7 @@
 //! Integers on the wire: base 128, low group first, in the range of JavaScript's numbers
 //! (pomelo-protobuf 0.4.0 codec.js computes in doubles).
 
-use super::error::DecodeErrorKind;
+use super::error::{DecodeError, DecodeErrorKind};
 
 /// 2^53 - 1: the largest integer whose neighbours a double can still tell apart.
 pub(super) const MAX_UINT: u64 = (1 << 53) - 1;
@@ -18,27 +18,34 @@ const EXACT_GROUPS: usize = 8;
 /// Appends `value`.
 #[inline]
 pub(super) fn put(out: &mut Vec<u8>, value: u64) {
-    match u8::try_from(value) {
-        Ok(byte) if byte < MORE => out.push(byte),
-        _ => {
-            let (bytes, len) = bytes(value);
-            out.extend_from_slice(bytes.get(..len).unwrap_or_default());
-        }
+    let mut rest = value;
+    while rest > u64::from(GROUP) {
+        out.push(low_group(rest) | MORE);
+        rest >>= 7;
     }
+    out.push(low_group(rest));
+}
+
+#[inline]
+fn low_group(value: u64) -> u8 {
+    #[expect(clippy::cast_possible_truncation, reason = "the seven lowest bits")]
+    let group = value as u8 & GROUP;
+    group
 }
 
 /// Replaces the `width` bytes at `at` by `value`, moving what follows if the width differs.
 #[inline]
 pub(super) fn patch(out: &mut Vec<u8>, at: usize, width: usize, value: usize) {
+    match (out.get_mut(at), u8::try_from(value)) {
+        (Some(place), Ok(byte)) if byte < MORE && width == 1 => *place = byte,
+        _ => patch_long(out, at, width, value),
+    }
+}
+
+fn patch_long(out: &mut Vec<u8>, at: usize, width: usize, value: usize) {
     let (bytes, len) = bytes(value as u64);
     let bytes = bytes.get(..len).unwrap_or_default();
-    if len == width {
-        if let Some(place) = out.get_mut(at..at + width) {
-            place.copy_from_slice(bytes);
-        }
-    } else {
-        out.splice(at..at + width, bytes.iter().copied());
-    }
+    out.splice(at..at + width, bytes.iter().copied());
 }
 
 /// The number of bytes `value` takes.
@@ -46,13 +53,12 @@ pub(super) fn width(value: usize) -> usize {
     bytes(value as u64).1
 }
 
-pub(super) fn bytes(mut value: u64) -> ([u8; MAX_LEN], usize) {
+fn bytes(mut value: u64) -> ([u8; MAX_LEN], usize) {
     let mut bytes = [0; MAX_LEN];
     let mut len = 0;
     for byte in &mut bytes {
         len += 1;
-        #[expect(clippy::cast_possible_truncation, reason = "the seven lowest bits")]
-        let group = value as u8 & GROUP;
+        let group = low_group(value);
         value >>= 7;
         if value == 0 {
             *byte = group;
@@ -80,6 +86,62 @@ pub(super) enum Uint {
     Big(f64),
 }
 
+#[cold]
+fn cut() -> DecodeError {
+    DecodeErrorKind::Cut.into()
+}
+
+/// A varint of any length, and its length. Takes and gives no reference to the reader, so that
+/// the optimizer can keep that one in registers.
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Result<(Uint, usize), DecodeError> {
+    let mut value = 0;
+    let mut shift = 0;
+    for (&byte, len) in bytes.iter().take(EXACT_GROUPS).zip(1..) {
+        value |= u64::from(byte & GROUP) << shift;
+        shift += 7;
+        if byte < MORE {
+            let exact = value <= MAX_UINT + 1;
+            return Ok((
+                if exact {
+                    Uint::Exact(value)
+                } else {
+                    Uint::Big(value as f64)
+                },
+                len,
+            ));
+        }
+    }
+    endless_varint(bytes, value)
+}
+
+/// More than 56 bits, or an overlong form of fewer.
+#[cold]
+fn endless_varint(bytes: &[u8], low: u64) -> Result<(Uint, usize), DecodeError> {
+    let mut sum = low as f64;
+    let mut scale = (1_u64 << (7 * EXACT_GROUPS)) as f64;
+    for (&byte, len) in bytes.iter().zip(1..).skip(EXACT_GROUPS) {
+        // Added group by group like codec.js, so that even the rounding is the same. Nothing is
+        // added for no bits: in time the scale is infinite.
+        if byte & GROUP != 0 {
+            sum += f64::from(byte & GROUP) * scale;
+        }
+        scale *= 128.0;
+        if byte < MORE {
+            let big = sum > (MAX_UINT + 1) as f64;
+            return Ok((
+                if big {
+                    Uint::Big(sum)
+                } else {
+                    Uint::Exact(low)
+                },
+                len,
+            ));
+        }
+    }
+    Err(cut())
+}
+
 /// A cursor over a body. The only place that splits slices.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'de> {
@@ -91,101 +153,100 @@ impl<'de> Reader<'de> {
         Self { rest: bytes }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.rest.len()
     }
 
-    #[inline]
-    pub(super) fn varint(&mut self) -> Result<Uint, DecodeErrorKind> {
+    #[inline(always)]
+    pub(super) fn varint(&mut self) -> Result<Uint, DecodeError> {
+        match self.short() {
+            Some(byte) => Ok(Uint::Exact(u64::from(byte))),
+            None => self.long(),
+        }
+    }
+
+    /// A varint of one byte, if the next one is.
+    #[inline(always)]
+    fn short(&mut self) -> Option<u8> {
         match self.rest.split_first() {
             Some((&byte, rest)) if byte < MORE => {
                 self.rest = rest;
-                Ok(Uint::Exact(u64::from(byte)))
+                Some(byte)
             }
-            _ => self.long_varint(),
+            _ => None,
         }
     }
 
-    fn long_varint(&mut self) -> Result<Uint, DecodeErrorKind> {
-        let mut value = 0_u64;
-        let mut big = None;
-        let mut scale = 1.0;
-        for (index, &byte) in self.rest.iter().enumerate() {
-            let group = byte & GROUP;
-            if index < EXACT_GROUPS {
-                value |= u64::from(group) << (7 * index);
-            } else if group != 0 {
-                // Added group by group like codec.js, so that even the rounding is the same.
-                big = Some(big.unwrap_or(value as f64) + f64::from(group) * scale);
-            }
-            if index + 1 == EXACT_GROUPS {
-                scale = (1_u64 << 56) as f64;
-            } else if index + 1 > EXACT_GROUPS {
-                scale *= 128.0;
-            }
-            if byte < MORE {
-                self.rest = self.rest.get(index + 1..).unwrap_or_default();
-                return Ok(match big {
-                    None if value <= MAX_UINT + 1 => Uint::Exact(value),
-                    _ => Uint::Big(big.unwrap_or(value as f64)),
-                });
-            }
-        }
-        Err(DecodeErrorKind::Cut)
+    #[inline(always)]
+    fn long(&mut self) -> Result<Uint, DecodeError> {
+        let (value, len) = long_varint(self.rest)?;
+        self.rest = self.rest.get(len..).unwrap_or_default();
+        Ok(value)
     }
 
     /// The tag of a head.
-    #[inline]
-    pub(super) fn head(&mut self) -> Result<u64, DecodeErrorKind> {
-        Ok(match self.varint()? {
-            Uint::Exact(head) => head >> 3,
-            Uint::Big(_) => MAX_UINT,
-        })
+    #[inline(always)]
+    pub(super) fn head(&mut self) -> Result<u64, DecodeError> {
+        match self.short() {
+            Some(byte) => Ok(u64::from(byte >> 3)),
+            None => Ok(match self.long()? {
+                Uint::Exact(head) => head >> 3,
+                Uint::Big(_) => MAX_UINT,
+            }),
+        }
     }
 
     /// A length or a count. One too large for memory is larger than any body, too.
-    #[inline]
-    pub(super) fn length(&mut self) -> Result<usize, DecodeErrorKind> {
-        Ok(match self.varint()? {
-            Uint::Exact(value) => usize::try_from(value).unwrap_or(usize::MAX),
-            Uint::Big(_) => usize::MAX,
-        })
+    #[inline(always)]
+    pub(super) fn length(&mut self) -> Result<usize, DecodeError> {
+        match self.short() {
+            Some(byte) => Ok(usize::from(byte)),
+            None => Ok(match self.long()? {
+                Uint::Exact(value) => usize::try_from(value).unwrap_or(usize::MAX),
+                Uint::Big(_) => usize::MAX,
+            }),
+        }
     }
 
-    #[inline]
-    pub(super) fn take(&mut self, len: usize) -> Result<&'de [u8], DecodeErrorKind> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(DecodeErrorKind::Cut)?;
+    #[inline(always)]
+    pub(super) fn take(&mut self, len: usize) -> Result<&'de [u8], DecodeError> {
+        let (head, rest) = self.rest.split_at_checked(len).ok_or_else(cut)?;
         self.rest = rest;
         Ok(head)
     }
 
-    #[inline]
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeErrorKind> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(DecodeErrorKind::Cut)?;
+    #[inline(always)]
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(cut)?;
         self.rest = rest;
         Ok(*head)
     }
 
     /// The bytes behind a length.
-    #[inline]
-    pub(super) fn prefixed(&mut self) -> Result<&'de [u8], DecodeErrorKind> {
+    #[inline(always)]
+    pub(super) fn prefixed(&mut self) -> Result<&'de [u8], DecodeError> {
         let len = self.length()?;
         self.take(len)
     }
 
-    pub(super) fn skip_varints(&mut self, count: usize) -> Result<(), DecodeErrorKind> {
+    #[inline(always)]
+    pub(super) fn skip_varint(&mut self) -> Result<(), DecodeError> {
+        loop {
+            let (&byte, rest) = self.rest.split_first().ok_or_else(cut)?;
+            self.rest = rest;
+            if byte < MORE {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn skip_varints(&mut self, count: usize) -> Result<(), DecodeError> {
         if count == 0 {
             return Ok(());
         }
@@ -195,7 +256,7 @@ impl<'de> Reader<'de> {
             .enumerate()
             .filter(|&(_, &byte)| byte < MORE)
             .nth(count - 1);
-        let (index, _) = last.ok_or(DecodeErrorKind::Cut)?;
+        let (index, _) = last.ok_or_else(cut)?;
         self.rest = self.rest.get(index + 1..).unwrap_or_default();
         Ok(())
     }
@@ -203,9 +264,9 @@ impl<'de> Reader<'de> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeErrorKind, MAX_UINT, Reader, Uint, bytes, patch, put, width};
+    use super::{DecodeError, MAX_UINT, Reader, Uint, bytes, cut, patch, put, width};
 
-    fn read(bytes: &[u8]) -> Result<Uint, DecodeErrorKind> {
+    fn read(bytes: &[u8]) -> Result<Uint, DecodeError> {
         Reader::new(bytes).varint()
     }
 
@@ -246,7 +307,7 @@ mod tests {
         let mut twelve = [0xff; 12];
         twelve[11] = 0x01;
         assert_eq!(read(&twelve), Ok(Uint::Big(3.022_314_549_036_573e23)));
-        assert_eq!(read(&[0xff; 200]), Err(DecodeErrorKind::Cut));
+        assert_eq!(read(&[0xff; 200]), Err(cut()));
     }
 
     #[test]
@@ -266,7 +327,7 @@ mod tests {
         let mut reader = Reader::new(&[0x01, 0x80, 0x01, 0x05, 0x80]);
         assert_eq!(reader.skip_varints(2), Ok(()));
         assert_eq!(reader.len(), 2);
-        assert_eq!(reader.skip_varints(2), Err(DecodeErrorKind::Cut));
+        assert_eq!(reader.skip_varints(2), Err(cut()));
         assert_eq!(reader.skip_varints(0), Ok(()));
     }
 }
