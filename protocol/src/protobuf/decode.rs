@@ -1,22 +1,20 @@
 //! `serde::Deserializer` over a schema: visitors read straight from the body.
 
 use std::borrow::Cow;
-use std::iter::empty;
 
-use serde::de::value::{
-    CowStrDeserializer, MapAccessDeserializer, MapDeserializer, SeqDeserializer, StrDeserializer,
-};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{CowStrDeserializer, MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::Limits;
+use super::elements::{Absent, Multiple, Run};
 use super::error::{DecodeError, DecodeErrorKind};
-use super::scan::{Context, Outline, count, head, outline, skip, unknown_type};
+use super::scan::{Context, Outline, head, outline, skip, skip_payload, unknown_type};
 use super::table::{Definition, Field, FieldSet, Kind, Shape, Tables};
 use super::varint::{Reader, Uint};
 use crate::text::decode_utf8;
 
-type Result<T> = std::result::Result<T, DecodeError>;
+pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
 /// 2^64, the first double that is no `u64`.
 const TWO_64: f64 = 18_446_744_073_709_551_616.0;
@@ -29,17 +27,17 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(
     limits: Limits,
 ) -> Result<T> {
     let mut context = Context::new(tables, limits);
-    let payload = Payload::Message(definition, body);
+    let source = Source::Known(Payload::Message(definition, body));
     T::deserialize(Single {
         context: &mut context,
-        payload,
+        source,
         depth: 0,
     })
 }
 
 /// The payload of one value.
 #[derive(Clone, Copy)]
-enum Payload<'a, 'de> {
+pub(super) enum Payload<'a, 'de> {
     Uint(u64),
     Sint(i64),
     /// An integer above 2^53, where JavaScript peers have lost the last digits.
@@ -52,7 +50,7 @@ enum Payload<'a, 'de> {
 }
 
 impl<'a, 'de> Payload<'a, 'de> {
-    #[inline]
+    #[inline(always)]
     fn read(
         tables: &'a Tables,
         field: &Field,
@@ -86,25 +84,60 @@ impl<'a, 'de> Payload<'a, 'de> {
 }
 
 /// The deserializer of one payload.
-struct Single<'c, 'a, 'de> {
-    context: &'c mut Context<'a>,
-    payload: Payload<'a, 'de>,
+pub(super) struct Single<'c, 'a, 'de> {
+    pub(super) context: &'c mut Context<'a>,
+    pub(super) source: Source<'c, 'a, 'de>,
     /// Messages around this value.
-    depth: usize,
+    pub(super) depth: usize,
 }
 
-impl<'de> Single<'_, '_, 'de> {
-    fn message<V: Visitor<'de>>(
+pub(super) enum Source<'c, 'a, 'de> {
+    /// Not read yet: reading and visiting in one go is what makes small fields fast.
+    Ahead(&'c mut Reader<'de>, &'a Field, Kind),
+    Known(Payload<'a, 'de>),
+}
+
+impl<'c, 'a, 'de> Single<'c, 'a, 'de> {
+    #[inline(always)]
+    pub(super) fn read(self) -> Result<(Payload<'a, 'de>, &'c mut Context<'a>, usize)> {
+        let payload = match self.source {
+            Source::Ahead(reader, field, kind) => {
+                Payload::read(self.context.tables, field, kind, reader)?
+            }
+            Source::Known(payload) => payload,
+        };
+        Ok((payload, self.context, self.depth))
+    }
+}
+
+impl<'a, 'de> Payload<'a, 'de> {
+    #[inline(always)]
+    fn visit<V: Visitor<'de>>(
         self,
+        context: &mut Context<'a>,
+        depth: usize,
         wanted: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        match self.payload {
-            Payload::Message(definition, body) => {
-                let mut members = Message::new(self.context, definition, body, wanted, self.depth)?;
+        match self {
+            Self::Uint(value) => visitor.visit_u64(value),
+            Self::Sint(value) => visitor.visit_i64(value),
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "an integer in the range of u64"
+            )]
+            Self::Big(value) if value < TWO_64 => visitor.visit_u64(value as u64),
+            Self::Big(value) | Self::Double(value) => visitor.visit_f64(value),
+            Self::Float(value) => visitor.visit_f32(value),
+            Self::Bool(value) => visitor.visit_bool(value),
+            Self::Text(bytes) => match decode_utf8(bytes) {
+                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+                Cow::Owned(text) => visitor.visit_string(text),
+            },
+            Self::Message(definition, body) => {
+                let mut members = Message::new(context, definition, body, wanted, depth)?;
                 visitor.visit_map(&mut members)
             }
-            _ => self.deserialize_any(visitor),
         }
     }
 }
@@ -115,11 +148,12 @@ macro_rules! saturate {
     ($($method:ident => $visit:ident: $integer:ty,)*) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-            match self.payload {
+            let (payload, context, depth) = self.read()?;
+            match payload {
                 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates here")]
                 Payload::Big(value) => visitor.$visit(value as $integer),
                 Payload::Bool(value) => visitor.$visit(value.into()),
-                _ => self.deserialize_any(visitor),
+                _ => payload.visit(context, depth, &[], visitor),
             }
         }
     )*};
@@ -130,23 +164,8 @@ impl<'de> Deserializer<'de> for Single<'_, '_, 'de> {
 
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.payload {
-            Payload::Uint(value) => visitor.visit_u64(value),
-            Payload::Sint(value) => visitor.visit_i64(value),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "an integer in the range of u64"
-            )]
-            Payload::Big(value) if value < TWO_64 => visitor.visit_u64(value as u64),
-            Payload::Big(value) | Payload::Double(value) => visitor.visit_f64(value),
-            Payload::Float(value) => visitor.visit_f32(value),
-            Payload::Bool(value) => visitor.visit_bool(value),
-            Payload::Text(bytes) => match decode_utf8(bytes) {
-                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                Cow::Owned(text) => visitor.visit_string(text),
-            },
-            Payload::Message(..) => self.message(&[], visitor),
-        }
+        let (payload, context, depth) = self.read()?;
+        payload.visit(context, depth, &[], visitor)
     }
 
     saturate! {
@@ -163,9 +182,10 @@ impl<'de> Deserializer<'de> for Single<'_, '_, 'de> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.payload {
+        let (payload, context, depth) = self.read()?;
+        match payload {
             Payload::Text(bytes) => visitor.visit_borrowed_bytes(bytes),
-            _ => self.deserialize_any(visitor),
+            _ => payload.visit(context, depth, &[], visitor),
         }
     }
 
@@ -194,7 +214,8 @@ impl<'de> Deserializer<'de> for Single<'_, '_, 'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        self.message(fields, visitor)
+        let (payload, context, depth) = self.read()?;
+        payload.visit(context, depth, fields, visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -203,17 +224,21 @@ impl<'de> Deserializer<'de> for Single<'_, '_, 'de> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        match self.payload {
+        let (payload, context, depth) = self.read()?;
+        match payload {
             Payload::Text(bytes) => visitor.visit_enum(CowStrDeserializer::new(decode_utf8(bytes))),
             Payload::Message(definition, body) => {
-                let members = Message::new(self.context, definition, body, &[], self.depth)?;
+                let members = Message::new(context, definition, body, &[], depth)?;
                 visitor.visit_enum(MapAccessDeserializer::new(members))
             }
-            _ => self.deserialize_any(visitor),
+            _ => payload.visit(context, depth, &[], visitor),
         }
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if let Source::Ahead(reader, field, kind) = self.source {
+            skip_payload(field, kind, reader)?;
+        }
         visitor.visit_unit()
     }
 
@@ -300,35 +325,26 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
             return seed.deserialize(Absent { shape: field.shape });
         }
         let scattered = self.outline.is_scattered(field);
-        if field.shape == Shape::Single {
-            let mut place = self.reader;
-            let payload = Payload::read(self.context.tables, field, field.kind, &mut self.reader)?;
-            let payload = if scattered {
-                last(self.context.tables, self.definition, field, &mut place)?
-            } else {
-                payload
-            };
-            return seed.deserialize(Single {
-                context: self.context,
-                payload,
-                depth: self.depth,
-            });
-        }
         let before = self.reader.len();
-        let value = seed.deserialize(Multiple {
-            context: self.context,
-            run: Run {
-                definition: self.definition,
-                field,
-                reader: self.reader,
-                left: 0,
-                scattered,
-            },
-            place: &mut self.reader,
-            depth: self.depth,
-        })?;
+        let value = if field.shape == Shape::Single {
+            let source = if scattered {
+                let tables = self.context.tables;
+                Source::Known(last(tables, self.definition, field, self.reader)?)
+            } else {
+                Source::Ahead(&mut self.reader, field, field.kind)
+            };
+            seed.deserialize(Single {
+                context: self.context,
+                source,
+                depth: self.depth,
+            })?
+        } else {
+            let run = Run::new(self.definition, field, self.reader, scattered);
+            let place = &mut self.reader;
+            seed.deserialize(Multiple::new(self.context, run, place, self.depth))?
+        };
         if self.reader.len() == before {
-            // The seed asked for nothing.
+            // A replaced value, or the seed asked for nothing.
             skip(field, &mut self.reader)?;
         }
         Ok(value)
@@ -341,8 +357,9 @@ fn last<'a, 'de>(
     tables: &'a Tables,
     definition: &Definition,
     field: &Field,
-    reader: &mut Reader<'de>,
+    mut reader: Reader<'de>,
 ) -> Result<Payload<'a, 'de>> {
+    let reader = &mut reader;
     let mut payload = Payload::read(tables, field, field.kind, reader)?;
     while !reader.is_empty() {
         let other = head(definition, reader)?;
@@ -380,327 +397,5 @@ impl<'de> MapAccess<'de> for Message<'_, '_, 'de> {
 
     fn size_hint(&self) -> Option<usize> {
         Some(self.outline.distinct.saturating_sub(self.seen.len()))
-    }
-}
-
-/// Where the elements of a list, or the entries of a map, are.
-struct Run<'a, 'de> {
-    definition: &'a Definition,
-    field: &'a Field,
-    /// At the next element, or behind the last one of a chunk.
-    reader: Reader<'de>,
-    /// Elements left behind this head: of one string or message, or of a count.
-    left: usize,
-    scattered: bool,
-}
-
-impl Run<'_, '_> {
-    /// Reads what comes behind a head.
-    #[inline]
-    fn begin(&mut self) -> Result<()> {
-        self.left = match self.field.shape {
-            Shape::Single | Shape::Repeated => 1,
-            Shape::Counted | Shape::Entries { .. } => count(self.field, &mut self.reader)?,
-        };
-        Ok(())
-    }
-
-    /// Moves to the next element; false if there is none.
-    #[inline]
-    fn advance(&mut self) -> Result<bool> {
-        while self.left == 0 {
-            if !self.find_head()? {
-                return Ok(false);
-            }
-            self.begin()?;
-        }
-        self.left -= 1;
-        Ok(true)
-    }
-
-    /// Moves behind the next head of this field: the very next one, or, if the field is scattered
-    /// over the message, one further on.
-    #[inline]
-    fn find_head(&mut self) -> Result<bool> {
-        if !self.scattered && self.field.shape != Shape::Repeated {
-            return Ok(false);
-        }
-        while !self.reader.is_empty() {
-            let mut ahead = self.reader;
-            let other = head(self.definition, &mut ahead)?;
-            if other.index == self.field.index {
-                self.reader = ahead;
-                return Ok(true);
-            }
-            if !self.scattered {
-                return Ok(false);
-            }
-            skip(other, &mut ahead)?;
-            self.reader = ahead;
-        }
-        Ok(false)
-    }
-
-    /// Exact for all but scattered lists, and never more than the body has elements.
-    fn size_hint(&self) -> usize {
-        let mut count = self.left;
-        if self.field.shape == Shape::Repeated && !self.scattered && count > 0 {
-            // Heads and lengths only: cheaper than growing a `Vec` step by step.
-            let mut ahead = self.reader;
-            while skip(self.field, &mut ahead).is_ok() {
-                match head(self.definition, &mut ahead) {
-                    Ok(other) if other.index == self.field.index => count += 1,
-                    _ => break,
-                }
-            }
-        }
-        count
-    }
-}
-
-/// The deserializer of all elements of a list or all entries of a map.
-struct Multiple<'m, 'a, 'de> {
-    context: &'m mut Context<'a>,
-    run: Run<'a, 'de>,
-    /// The reader of the message around, behind the first head.
-    place: &'m mut Reader<'de>,
-    depth: usize,
-}
-
-impl<'de> Deserializer<'de> for Multiple<'_, '_, 'de> {
-    type Error = DecodeError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let Self {
-            context,
-            mut run,
-            place,
-            depth,
-        } = self;
-        run.begin()?;
-        let mut elements = Elements {
-            context,
-            run,
-            depth,
-            number: 0,
-            inside: false,
-        };
-        let value = match elements.run.field.shape {
-            Shape::Entries { .. } => visitor.visit_map(&mut elements)?,
-            Shape::Single | Shape::Counted | Shape::Repeated => visitor.visit_seq(&mut elements)?,
-        };
-        let Elements { run, inside, .. } = elements;
-        if run.left == 0 && !run.scattered && !inside {
-            *place = run.reader;
-        } else {
-            // The walk goes on behind the first chunk, whatever the visitor took.
-            skip(run.field, place)?;
-        }
-        Ok(value)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        skip(self.run.field, self.place)?;
-        visitor.visit_unit()
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct enum identifier
-    }
-}
-
-struct Elements<'m, 'a, 'de> {
-    context: &'m mut Context<'a>,
-    run: Run<'a, 'de>,
-    depth: usize,
-    number: usize,
-    /// Between a key and its value.
-    inside: bool,
-}
-
-impl<'a, 'de> Elements<'_, 'a, 'de> {
-    #[inline]
-    fn payload(&mut self, kind: Kind) -> Result<Payload<'a, 'de>> {
-        Payload::read(
-            self.context.tables,
-            self.run.field,
-            kind,
-            &mut self.run.reader,
-        )
-    }
-
-    #[inline]
-    fn element<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
-        let payload = self.payload(self.run.field.kind)?;
-        seed.deserialize(Single {
-            context: self.context,
-            payload,
-            depth: self.depth,
-        })
-    }
-}
-
-impl<'de> SeqAccess<'de> for Elements<'_, '_, 'de> {
-    type Error = DecodeError;
-
-    #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        if !self.run.advance()? {
-            return Ok(None);
-        }
-        let index = self.number;
-        self.number += 1;
-        self.element(seed)
-            .map(Some)
-            .map_err(|e| e.in_element(index))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.run.size_hint())
-    }
-}
-
-impl<'de> MapAccess<'de> for Elements<'_, '_, 'de> {
-    type Error = DecodeError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        let Shape::Entries { key, .. } = self.run.field.shape else {
-            return Ok(None);
-        };
-        if !self.run.advance()? {
-            return Ok(None);
-        }
-        self.inside = true;
-        let index = self.number;
-        let payload = self.payload(key)?;
-        let key = Key(Single {
-            context: self.context,
-            payload,
-            depth: self.depth,
-        });
-        seed.deserialize(key)
-            .map(Some)
-            .map_err(|e| e.in_element(index))
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
-        let index = self.number;
-        self.number += 1;
-        let value = self.element(seed).map_err(|e| e.in_element(index))?;
-        self.inside = false;
-        Ok(value)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.run.size_hint())
-    }
-}
-
-/// The deserializer of a map's key: text, as in JSON, unless the type asks for another kind.
-struct Key<'c, 'a, 'de>(Single<'c, 'a, 'de>);
-
-macro_rules! keys_as_they_are {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-            self.0.$method(visitor)
-        }
-    )*};
-}
-
-impl<'de> Deserializer<'de> for Key<'_, '_, 'de> {
-    type Error = DecodeError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let text = match self.0.payload {
-            Payload::Uint(value) => value.to_string(),
-            Payload::Sint(value) => value.to_string(),
-            Payload::Big(value) | Payload::Double(value) => value.to_string(),
-            Payload::Float(value) => value.to_string(),
-            Payload::Bool(value) => value.to_string(),
-            Payload::Text(_) | Payload::Message(..) => return self.0.deserialize_any(visitor),
-        };
-        visitor.visit_string(text)
-    }
-
-    keys_as_they_are! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_bytes deserialize_byte_buf
-        deserialize_ignored_any
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value> {
-        self.0.deserialize_enum(name, variants, visitor)
-    }
-
-    forward_to_deserialize_any! {
-        char str string unit unit_struct seq tuple tuple_struct map struct identifier
-    }
-}
-
-/// The deserializer of a list or map that a struct asks for and the body does not have.
-struct Absent {
-    shape: Shape,
-}
-
-impl<'de> Deserializer<'de> for Absent {
-    type Error = DecodeError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.shape {
-            Shape::Entries { .. } => visitor.visit_map(MapDeserializer::<_, DecodeError>::new(
-                empty::<(&str, &str)>(),
-            )),
-            Shape::Single | Shape::Counted | Shape::Repeated => {
-                visitor.visit_seq(SeqDeserializer::<_, DecodeError>::new(empty::<&str>()))
-            }
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_none()
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }

@@ -90,6 +90,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod decode;
+mod elements;
 mod encode;
 mod error;
 mod file;

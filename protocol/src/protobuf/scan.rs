@@ -131,7 +131,11 @@ pub(super) fn count(field: &Field, reader: &mut Reader<'_>) -> Result<usize, Dec
 }
 
 #[inline(always)]
-fn skip_payload(field: &Field, kind: Kind, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+pub(super) fn skip_payload(
+    field: &Field,
+    kind: Kind,
+    reader: &mut Reader<'_>,
+) -> Result<(), DecodeError> {
     match kind {
         Kind::Uint | Kind::Sint | Kind::Bool => reader.skip_varint(),
         Kind::Float | Kind::Double => reader.take(kind.min_len()).map(|_| ()),
