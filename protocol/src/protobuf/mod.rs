@@ -89,11 +89,13 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod compound;
 mod decode;
 mod elements;
 mod encode;
 mod error;
 mod file;
+mod name;
 mod number;
 mod scan;
 mod table;
