@@ -8,7 +8,7 @@ use serde::forward_to_deserialize_any;
 
 use super::Limits;
 use super::elements::{Absent, Multiple, Run};
-use super::error::{DecodeError, DecodeErrorKind};
+use super::error::DecodeError;
 use super::scan::{Context, Outline, head, outline, skip, skip_payload, unknown_type};
 use super::table::{Definition, Field, FieldSet, Kind, Shape, Tables};
 use super::varint::{Reader, Uint};
@@ -207,7 +207,7 @@ impl<'de> Deserializer<'de> for Single<'_, '_, 'de> {
         visitor.visit_newtype_struct(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -266,6 +266,8 @@ struct Message<'c, 'a, 'de> {
 }
 
 impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
+    // Inlined so that the members are made where they stay: they are too large to be copied.
+    #[inline(always)]
     fn new(
         context: &'c mut Context<'a>,
         definition: &'a Definition,
@@ -273,11 +275,7 @@ impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
         wanted: &'static [&'static str],
         depth: usize,
     ) -> Result<Self> {
-        let max = context.limits.max_depth;
-        if depth >= max {
-            return Err(DecodeErrorKind::TooDeep { max }.into());
-        }
-        let outline = outline(context, definition, body)?;
+        let outline = outline(context, definition, body, depth)?;
         Ok(Self {
             context,
             definition,

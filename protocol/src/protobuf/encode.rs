@@ -407,6 +407,7 @@ impl<'o, 'a> Serializer for Slot<'o, 'a> {
         self.map(len)
     }
 
+    // Inlined so that the members are made where they stay: they are too large to be copied.
     #[inline(always)]
     fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Compound<'o, 'a>> {
         self.map(Some(len))

@@ -317,9 +317,10 @@ pub struct Limits {
     /// Messages within messages, the outermost included. Default 64, half of what JSON may nest in
     /// `serde_json`: each level is a few calls deep on the stack.
     pub max_depth: usize,
-    /// Fields and elements of lists in the whole body. Default 262144 (2^18): one element can take
-    /// as little as a byte on the wire, but is some 72 bytes as a `serde_json::Value`, so this
-    /// bounds what a hostile body of any length can pin to about 20 MB.
+    /// Fields and elements of lists in the whole body. Default 262144 (2^18), enough for the tiles
+    /// of a map of 512 by 512. An element can take as little as a byte or two on the wire, and
+    /// much more in memory: as `serde_json::Value`s that many numbers or texts are about 20 MB,
+    /// and messages of one field about 55 MB, however long the body is.
     pub max_elements: usize,
 }
 

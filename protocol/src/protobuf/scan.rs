@@ -51,11 +51,17 @@ impl Outline {
     }
 }
 
+/// Looks at the heads of a message that has `depth` messages around it.
 pub(super) fn outline(
     context: &mut Context<'_>,
     definition: &Definition,
     body: &[u8],
+    depth: usize,
 ) -> Result<Outline, DecodeError> {
+    let max = context.limits.max_depth;
+    if depth >= max {
+        return Err(DecodeErrorKind::TooDeep { max }.into());
+    }
     let mut reader = Reader::new(body);
     let mut seen = FieldSet::default();
     let mut distinct = 0;
