@@ -1,5 +1,7 @@
 //! The pomelo wire protocol, without IO.
 
 mod error;
+pub mod protobuf;
+mod text;
 
 pub use error::{DecodeError, EncodeError};
