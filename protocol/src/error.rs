@@ -1,5 +1,9 @@
-//! What can go wrong on the wire: the peer's mistakes ([`DecodeError`]) apart from the caller's
-//! ([`EncodeError`]).
+//! What can go wrong: the peer's mistakes ([`DecodeError`], [`Dropped`]) apart from the caller's
+//! ([`EncodeError`]), and why a connection ended ([`CloseReason`]).
+
+use crate::handshake::HandshakeError;
+use crate::message::MessageKind;
+use crate::package::PackageKind;
 
 /// Bytes from the peer that are no pomelo wire data.
 ///
@@ -18,9 +22,12 @@ pub enum DecodeError {
         /// The limit in force, in bytes.
         max: u32,
     },
-    /// A WebSocket message ends inside a package.
-    #[error("message ends inside a package")]
+    /// A message of a message-based transport (WebSocket) ends inside a package.
+    #[error("transport message ends inside a package")]
     PackageCut,
+    /// A package kind that this side of the connection never receives.
+    #[error("unexpected {0:?} package")]
+    UnexpectedPackage(PackageKind),
     /// A data package without a single byte.
     #[error("data package without a message")]
     EmptyMessage,
@@ -33,9 +40,6 @@ pub enum DecodeError {
     /// The id has more than ten bytes or does not fit 64 bits.
     #[error("message id is longer than 64 bits")]
     IdTooLong,
-    /// The route is not UTF-8.
-    #[error("route is not valid UTF-8")]
-    RouteNotUtf8,
     /// The dictionary has no route for the code.
     #[error("unknown route code {0}")]
     UnknownRouteCode(u16),
@@ -57,4 +61,72 @@ pub enum EncodeError {
         /// Length of the route in UTF-8, in bytes.
         len: usize,
     },
+}
+
+/// A message of the peer that was ignored, and why. The connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Dropped {
+    /// The message does not decode or names a route code that nobody knows.
+    #[error("malformed message: {0}")]
+    Malformed(#[from] DecodeError),
+    /// Data before the handshake was acknowledged, as pomelo drops it.
+    #[error("data before the handshake was finished")]
+    NotReady,
+    /// A message kind that this side never takes: a push sent to a server, for example.
+    #[error("unexpected {0:?} message")]
+    UnexpectedKind(MessageKind),
+    /// A response whose id belongs to no pending request: answered twice, forgotten or invented.
+    #[error("response to no pending request (id {0})")]
+    UnknownResponse(u64),
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it without saying why to the peer.
+    #[error("closed by this side")]
+    Local,
+    /// The peer closed its end of the transport.
+    #[error("closed by the peer")]
+    Peer,
+    /// The server ended the session on purpose and said so. At the server: what the application
+    /// gave; at the client: what the kick package held, if anything.
+    #[error("kicked{}", .0.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    Kicked(Option<String>),
+    /// Nothing came from the peer for the heartbeat timeout.
+    #[error("heartbeat timeout")]
+    HeartbeatTimeout,
+    /// The handshake was not finished in time.
+    #[error("handshake timeout")]
+    HandshakeTimeout,
+    /// The server refused the handshake with this code (500 refused or malformed, 501 client too
+    /// old, 400 at pitaya).
+    #[error("handshake refused with code {0}")]
+    Rejected(i64),
+    /// The handshake document of the peer is unusable.
+    #[error("bad handshake: {0}")]
+    Handshake(HandshakeError),
+    /// The peer sent what the protocol forbids.
+    #[error("protocol violation: {0}")]
+    Protocol(DecodeError),
+    /// The peer did not read and the bounded queue of frames for it was full.
+    #[error("outgoing queue is full")]
+    OutboxFull,
+    /// The transport failed.
+    #[error("transport failed")]
+    Transport,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_errors_stay_small() {
+        assert!(size_of::<DecodeError>() <= 16);
+        assert!(size_of::<EncodeError>() <= 16);
+        assert!(size_of::<Dropped>() <= 24);
+    }
 }

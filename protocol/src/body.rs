@@ -1,0 +1,180 @@
+//! A received body: its bytes, how they are written, and how to read them.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::borrow::Cow;
+
+use crate::gzip::{self, InflateError};
+use crate::json;
+use crate::protobuf;
+
+/// The body of a received message. Reading it is left to whoever knows the type; a clone costs a
+/// reference count or two.
+#[derive(Clone, Debug)]
+pub struct Body {
+    bytes: Bytes,
+    format: Format,
+    /// The most bytes a compressed body may inflate to; `None` when it is not compressed.
+    inflate_to: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Format {
+    Json,
+    Protobuf(protobuf::Message),
+}
+
+/// Why a body cannot be read as what was asked for: the peer's fault, or a type that does not fit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// A compressed body is damaged or too large.
+    #[error("body does not inflate")]
+    Inflate(#[from] InflateError),
+    /// The body is no JSON, or no JSON of the type asked for.
+    #[error("body is not the JSON that was expected")]
+    Json(#[from] serde_json::Error),
+    /// The body does not follow the schema of its route, or its schema does not fit the type.
+    #[error("body does not fit the protobuf schema of its route")]
+    Protobuf(#[from] protobuf::DecodeError),
+}
+
+impl Body {
+    /// A plain JSON body.
+    pub const fn json(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            format: Format::Json,
+            inflate_to: None,
+        }
+    }
+
+    pub(crate) fn received(
+        bytes: Bytes,
+        schema: Option<protobuf::Message>,
+        inflate_to: Option<usize>,
+    ) -> Self {
+        let format = match schema {
+            Some(message) => Format::Protobuf(message),
+            None => Format::Json,
+        };
+        Self {
+            bytes,
+            format,
+            inflate_to,
+        }
+    }
+
+    /// Reads the body, straight from JSON or from the protobuf dialect.
+    ///
+    /// # Errors
+    /// [`BodyError`]; the body stays as it was.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
+        let plain = self.plain()?;
+        Ok(match &self.format {
+            Format::Json => json::read(&plain)?,
+            Format::Protobuf(message) => message.decode(&plain)?,
+        })
+    }
+
+    /// Reads the body the way a pomelo server does: what is no JSON at all, and the values
+    /// `null`, `false`, `0` and `""`, count as `{}` (pomelo 2.2.7 `connectors/common/coder.js`).
+    /// Bodies in the protobuf dialect are read as by [`decode`](Self::decode).
+    ///
+    /// # Errors
+    /// [`BodyError`], when the value or the `{}` in its place is not a `T`.
+    pub fn decode_or_empty<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
+        let plain = self.plain()?;
+        match &self.format {
+            Format::Protobuf(message) => Ok(message.decode(&plain)?),
+            Format::Json if counts_as_empty(&plain) => Ok(json::read(b"{}")?),
+            Format::Json => match json::read(&plain) {
+                Err(error) if !error.is_data() => Ok(json::read(b"{}")?),
+                result => Ok(result?),
+            },
+        }
+    }
+
+    /// The body as JSON text, whatever it was written in; plain JSON is not copied.
+    ///
+    /// # Errors
+    /// [`BodyError::Inflate`], or [`BodyError::Protobuf`] when the body breaks its schema. JSON
+    /// is not checked.
+    pub fn to_json(&self) -> Result<Bytes, BodyError> {
+        match &self.format {
+            Format::Json => self.bytes(),
+            Format::Protobuf(message) => {
+                let value: Value = message.decode(&self.plain()?)?;
+                Ok(value.to_string().into())
+            }
+        }
+    }
+
+    /// The bytes of the body, inflated if they were compressed, in whatever form they are: for an
+    /// application that runs a codec of its own.
+    ///
+    /// # Errors
+    /// [`BodyError::Inflate`].
+    pub fn bytes(&self) -> Result<Bytes, BodyError> {
+        Ok(match self.plain()? {
+            Cow::Borrowed(_) => self.bytes.clone(),
+            Cow::Owned(plain) => plain.into(),
+        })
+    }
+
+    /// Whether the body is in the protobuf dialect rather than JSON.
+    pub const fn is_protobuf(&self) -> bool {
+        matches!(self.format, Format::Protobuf(_))
+    }
+
+    fn plain(&self) -> Result<Cow<'_, [u8]>, InflateError> {
+        match self.inflate_to {
+            Some(max) => gzip::inflate(&self.bytes, max),
+            None => Ok(Cow::Borrowed(&self.bytes)),
+        }
+    }
+}
+
+/// Objects and arrays, nearly all bodies, are told by their first character.
+fn counts_as_empty(plain: &[u8]) -> bool {
+    match plain.trim_ascii_start().first() {
+        Some(b'{' | b'[') => false,
+        None => true,
+        Some(_) => json::read::<Value>(plain).map_or(true, |value| !json::is_truthy(&value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_no_json_counts_as_an_empty_object() {
+        for text in [
+            "", "  ", "zz", "null", "false", "0", "0.0", "\"\"", "{\"a\":", "{} x",
+        ] {
+            let body = Body::json(Bytes::from_static(text.as_bytes()));
+            assert_eq!(
+                body.decode_or_empty::<Value>().unwrap(),
+                json!({}),
+                "{text:?}"
+            );
+        }
+        for (text, value) in [("5", json!(5)), ("[]", json!([])), ("\"s\"", json!("s"))] {
+            let body = Body::json(Bytes::from_static(text.as_bytes()));
+            assert_eq!(body.decode_or_empty::<Value>().unwrap(), value);
+        }
+        let body = Body::json(Bytes::from_static(b"{\"a\":1}"));
+        assert!(
+            body.decode_or_empty::<Vec<u8>>().is_err(),
+            "a wrong type stays an error"
+        );
+        assert!(
+            Body::json(Bytes::from_static(b"zz"))
+                .decode::<Value>()
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,475 @@
+//! The client's end: `AwaitResponse -> Working -> closed`.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Config, Link, SendError, message_fault};
+use crate::body::Body;
+use crate::codec::{Codec, CodecError};
+use crate::error::{CloseReason, DecodeError, Dropped};
+use crate::handshake::{CODE_OK, HandshakeRequest, HandshakeResponse, Tables};
+use crate::heartbeat::{Due, Heartbeat};
+use crate::message::{Message, MessageHead, RequestId, Route};
+use crate::package::{Frame, Package, PackageKind};
+use crate::time::Instant;
+
+/// Ids stay where every server's 32-bit signed arithmetic reads them.
+const MAX_ID: u64 = 0x7fff_ffff;
+
+/// What happened on a client's connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// The server has let this client in.
+    Ready {
+        /// What the application's handshake function answered.
+        user: Option<Value>,
+    },
+    /// A pending request was answered.
+    Response {
+        /// Of the request.
+        id: RequestId,
+        /// Of the request.
+        route: Route,
+        /// What it says.
+        body: Body,
+        /// pitaya's mark that the body is an error document.
+        error: bool,
+    },
+    /// A push.
+    Push {
+        /// What it is about.
+        route: Route,
+        /// What it says.
+        body: Body,
+    },
+    /// The server ends the session, with its reason if it gave one. [`ClientEvent::Closed`]
+    /// follows.
+    Kicked(Option<String>),
+    /// A message was ignored.
+    Dropped(Dropped),
+    /// The connection has ended; told once. Pending requests get no answer any more.
+    Closed(CloseReason),
+}
+
+/// Why a request or notify was not sent: the caller's fault, or that of the connection's state.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The message cannot be written.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The outgoing queue is full or the connection has ended.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// As many requests as allowed wait for their responses.
+    #[error("too many pending requests")]
+    TooManyPending,
+}
+
+/// The client's end of one connection. The order of calls is in the
+/// [module documentation](super).
+#[derive(Debug)]
+pub struct ClientConnection {
+    config: Config,
+    link: Link,
+    state: State,
+    tables: Tables,
+    codec: Codec,
+    scratch: Vec<u8>,
+    next_id: u64,
+    /// A response carries no route, and its schema is that of the request's route.
+    pending: HashMap<RequestId, Route>,
+    heartbeat: Option<Heartbeat>,
+    heartbeat_interval: Option<Duration>,
+    handshake_deadline: Instant,
+    serializer: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Messages wait here until the dictionary and schemas are known.
+    AwaitResponse(VecDeque<Early>),
+    Working,
+}
+
+#[derive(Debug)]
+struct Early {
+    id: Option<RequestId>,
+    route: Route,
+    body: Value,
+}
+
+impl ClientConnection {
+    /// A connection whose transport has just opened: the handshake is the first frame to send.
+    /// `tables` are those kept from an earlier connection to the same server, or the default.
+    pub fn new(now: Instant, config: Config, request: HandshakeRequest, tables: Tables) -> Self {
+        let mut link = Link::new(now, config.max_handshake);
+        let text = tables.announce(request).to_text();
+        match Frame::new(PackageKind::Handshake, text.as_bytes()) {
+            Ok(frame) => link.outbox.push_control(frame),
+            // User data of 16 MiB: no server can be told that.
+            Err(_) => link.fail(CloseReason::Local),
+        }
+        Self {
+            link,
+            state: State::AwaitResponse(VecDeque::new()),
+            tables,
+            codec: Codec {
+                max_inflated: config.max_package as usize,
+                ..Codec::default()
+            },
+            scratch: Vec::new(),
+            next_id: 1,
+            pending: HashMap::new(),
+            heartbeat: None,
+            heartbeat_interval: None,
+            handshake_deadline: now + config.handshake_timeout,
+            serializer: None,
+            config,
+        }
+    }
+
+    /// Bytes of a stream, cut anywhere.
+    pub fn handle_data(&mut self, now: Instant, bytes: Bytes) {
+        self.link.receive(now, bytes, false);
+    }
+
+    /// One message of a message-based transport: whole packages, any number of them.
+    pub fn handle_message(&mut self, now: Instant, bytes: Bytes) {
+        self.link.receive(now, bytes, true);
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Harmless when called early.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.link.now = self.link.now.max(now);
+        let now = self.link.now;
+        if !self.link.is_open() {
+            return;
+        }
+        if matches!(self.state, State::AwaitResponse(_)) {
+            if now >= self.handshake_deadline {
+                self.link.fail(CloseReason::HandshakeTimeout);
+            }
+            return;
+        }
+        match self.heartbeat.as_mut().map(|heartbeat| heartbeat.due(now)) {
+            Some(Due::Dead) => self.link.fail(CloseReason::HeartbeatTimeout),
+            // A full queue means that bytes are on their way, which serves as well.
+            Some(Due::Send) => {
+                let _ = self.link.outbox.push(Frame::heartbeat(), &self.config);
+            }
+            Some(Due::Nothing) | None => {}
+        }
+    }
+
+    /// The peer will send nothing more. What it sent before is still taken.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.link.now = self.link.now.max(now);
+        self.link.eof = true;
+    }
+
+    /// Sends a request; its response comes as [`ClientEvent::Response`] with the same id. Before
+    /// [`ClientEvent::Ready`] it waits.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is sent and nothing is pending then.
+    pub fn request<T: Serialize + ?Sized>(
+        &mut self,
+        route: &str,
+        body: &T,
+    ) -> Result<RequestId, RequestError> {
+        if self.pending.len() >= self.config.max_pending {
+            return Err(RequestError::TooManyPending);
+        }
+        let id = self.free_id();
+        let known = self.deliver(Some(id), route, body)?;
+        self.pending.insert(id, known);
+        Ok(id)
+    }
+
+    /// Forgets a pending request: its response, if one comes, is dropped.
+    pub fn forget(&mut self, id: RequestId) {
+        self.pending.remove(&id);
+        if let State::AwaitResponse(early) = &mut self.state {
+            early.retain(|message| message.id != Some(id));
+        }
+    }
+
+    /// Sends a notify. Before [`ClientEvent::Ready`] it waits.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is sent then.
+    pub fn notify<T: Serialize + ?Sized>(
+        &mut self,
+        route: &str,
+        body: &T,
+    ) -> Result<(), RequestError> {
+        self.deliver(None, route, body).map(drop)
+    }
+
+    /// Ends the connection; what was sent before still goes out, except after
+    /// [`CloseReason::Transport`].
+    pub fn close(&mut self, reason: CloseReason) {
+        if matches!(reason, CloseReason::Transport | CloseReason::OutboxFull) {
+            self.link.fail(reason);
+        } else {
+            self.link.end(reason);
+        }
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        loop {
+            if !self.link.is_open() {
+                let reason = self.link.told()?;
+                self.pending.clear();
+                return Some(ClientEvent::Closed(reason));
+            }
+            let Some(package) = self.link.next_package() else {
+                if self.link.is_open() {
+                    return None;
+                }
+                continue;
+            };
+            if let Some(event) = self.handle_package(package) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next frame to send. A WebSocket client sends one frame per message, masked.
+    pub fn poll_transmit(&mut self) -> Option<Frame> {
+        self.link.outbox.pop()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.link.is_open() {
+            return None;
+        }
+        match self.state {
+            State::AwaitResponse(_) => Some(self.handshake_deadline),
+            State::Working => self.heartbeat.as_ref().map(Heartbeat::next_deadline),
+        }
+    }
+
+    /// The dictionary and schemas to keep for the next connection to the same server.
+    pub const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// How messages are written and read on this connection.
+    pub const fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The heartbeat interval the server asked for, from [`ClientEvent::Ready`] on.
+    pub const fn heartbeat_interval(&self) -> Option<Duration> {
+        self.heartbeat_interval
+    }
+
+    /// pitaya's `sys.serializer`, from [`ClientEvent::Ready`] on.
+    pub fn serializer(&self) -> Option<&str> {
+        self.serializer.as_deref()
+    }
+
+    /// Number of requests that wait for their responses.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn free_id(&mut self) -> RequestId {
+        loop {
+            let id = self.next_id;
+            self.next_id = if id >= MAX_ID { 1 } else { id + 1 };
+            // `next_id` starts at 1 and returns to 1, so the id is never 0.
+            if let Some(id) = RequestId::new(id)
+                && !self.pending.contains_key(&id)
+            {
+                return id;
+            }
+        }
+    }
+
+    fn deliver<T: Serialize + ?Sized>(
+        &mut self,
+        id: Option<RequestId>,
+        route: &str,
+        body: &T,
+    ) -> Result<Route, RequestError> {
+        if !self.link.is_open() {
+            return Err(SendError::Closed.into());
+        }
+        let known = Route::new(route).map_err(CodecError::from)?;
+        match &mut self.state {
+            State::AwaitResponse(early) => {
+                if early.len() >= self.config.max_pending {
+                    return Err(RequestError::TooManyPending);
+                }
+                let body = serde_json::to_value(body).map_err(CodecError::from)?;
+                early.push_back(Early {
+                    id,
+                    route: known.clone(),
+                    body,
+                });
+            }
+            State::Working => {
+                let frame = match id {
+                    Some(id) => self.codec.request(&mut self.scratch, id, route, body)?,
+                    None => self.codec.notify(&mut self.scratch, route, body)?,
+                };
+                self.link.outbox.push(frame, &self.config)?;
+            }
+        }
+        Ok(known)
+    }
+
+    fn handle_package(&mut self, package: Package) -> Option<ClientEvent> {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.alive(self.link.now);
+        }
+        match (package.kind, &self.state) {
+            (PackageKind::Handshake, State::AwaitResponse(_)) => {
+                match HandshakeResponse::parse(&package.body) {
+                    Ok(response) if response.code == i64::from(CODE_OK) => {
+                        return Some(self.ready(response));
+                    }
+                    Ok(response) => self.link.fail(CloseReason::Rejected(response.code)),
+                    Err(error) => self.link.fail(CloseReason::Handshake(error)),
+                }
+                None
+            }
+            (PackageKind::Data, State::Working) => self.handle_message_of(&package.body),
+            (PackageKind::Data, State::AwaitResponse(_)) => {
+                Some(ClientEvent::Dropped(Dropped::NotReady))
+            }
+            (PackageKind::Kick, _) => {
+                let reason = kick_reason(&package.body);
+                self.link.fail(CloseReason::Kicked(reason.clone()));
+                Some(ClientEvent::Kicked(reason))
+            }
+            // nano and pitaya send heartbeats from the first moment.
+            (
+                PackageKind::Handshake | PackageKind::HandshakeAck | PackageKind::Heartbeat,
+                State::AwaitResponse(_) | State::Working,
+            ) => None,
+        }
+    }
+
+    fn ready(&mut self, mut response: HandshakeResponse) -> ClientEvent {
+        let (dictionary, protos) = self.tables.agree(&mut response);
+        self.codec.dictionary = dictionary;
+        if let Some(protos) = protos {
+            self.codec.outgoing = protos.client;
+            self.codec.incoming = protos.server;
+        }
+        self.serializer = response.serializer;
+        self.link.decoder.set_max_body(self.config.max_package);
+        self.link.outbox.push_control(Frame::handshake_ack());
+        self.heartbeat_interval = response.heartbeat;
+        self.heartbeat = response
+            .heartbeat
+            .map(|interval| Heartbeat::client(self.link.now, interval));
+        let early = match std::mem::replace(&mut self.state, State::Working) {
+            State::AwaitResponse(early) => early,
+            State::Working => VecDeque::new(),
+        };
+        for Early { id, route, body } in early {
+            if self.deliver(id, &route, &body).is_err() {
+                // The schema is known only now and the message does not fit it. Sent without a
+                // body, as the browser client does, so that the request is answered all the same.
+                self.deliver_empty(id, &route);
+            }
+        }
+        ClientEvent::Ready {
+            user: response.user,
+        }
+    }
+
+    fn deliver_empty(&mut self, id: Option<RequestId>, route: &str) {
+        let head = match id {
+            Some(id) => MessageHead::Request {
+                id: Some(id),
+                route: route.into(),
+            },
+            None => MessageHead::Notify {
+                route: route.into(),
+            },
+        };
+        let frame = Frame::build(&mut self.scratch, PackageKind::Data, |out| {
+            head.write(out, false)
+        });
+        if let Ok(frame) = frame {
+            let _ = self.link.outbox.push(frame, &self.config);
+        }
+    }
+
+    fn handle_message_of(&mut self, data: &Bytes) -> Option<ClientEvent> {
+        let event = match Message::decode(data) {
+            Ok(message) => self.message_event(data, &message),
+            Err(error) => Err(error),
+        };
+        match event.or_else(|error| message_fault(error).map(ClientEvent::Dropped)) {
+            Ok(event) => Some(event),
+            Err(reason) => {
+                self.link.fail(reason);
+                None
+            }
+        }
+    }
+
+    fn message_event(
+        &mut self,
+        data: &Bytes,
+        message: &Message<'_>,
+    ) -> Result<ClientEvent, DecodeError> {
+        let bytes = data.slice_ref(message.body);
+        Ok(match &message.head {
+            MessageHead::Response { id, error } => {
+                match id.and_then(|id| Some((id, self.pending.remove(&id)?))) {
+                    Some((id, route)) => {
+                        let body = self.codec.body(&route, bytes, message.compressed);
+                        ClientEvent::Response {
+                            id,
+                            route,
+                            body,
+                            error: *error,
+                        }
+                    }
+                    None => {
+                        ClientEvent::Dropped(Dropped::UnknownResponse(id.map_or(0, RequestId::get)))
+                    }
+                }
+            }
+            MessageHead::Push { route } => {
+                let route = self.codec.route(route)?;
+                let body = self.codec.body(&route, bytes, message.compressed);
+                ClientEvent::Push { route, body }
+            }
+            other @ (MessageHead::Request { .. } | MessageHead::Notify { .. }) => {
+                ClientEvent::Dropped(Dropped::UnexpectedKind(other.kind()))
+            }
+        })
+    }
+}
+
+/// pomelo sends `{"reason":...}`, pitaya nothing, others may send bare text.
+fn kick_reason(body: &[u8]) -> Option<String> {
+    let text = crate::text::decode_utf8(body);
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(members)) => members.get("reason").map(|reason| match reason {
+            Value::String(reason) => reason.clone(),
+            other => other.to_string(),
+        }),
+        Ok(Value::String(reason)) => Some(reason),
+        Ok(Value::Null) => None,
+        Ok(other) => Some(other.to_string()),
+        Err(_) if text.trim().is_empty() => None,
+        Err(_) => Some(text.into_owned()),
+    }
+}

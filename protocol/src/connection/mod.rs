@@ -1,0 +1,272 @@
+//! The two ends of a connection as state machines without IO or clock.
+//!
+//! # The rule
+//!
+//! After every input or command: take events with `poll_event` until `None`, send what
+//! `poll_transmit` yields until `None`, then wait for bytes or for `poll_timeout`. Packages are
+//! decoded as events are taken, so nothing is buffered that was not received.
+//!
+//! # What bad input gets
+//!
+//! | input | server | client |
+//! |---|---|---|
+//! | unknown package kind | close, [`DecodeError::UnknownPackageKind`] | same |
+//! | a kind the side never receives (kick at a server) | close, [`DecodeError::UnexpectedPackage`] | acknowledgement: ignored |
+//! | announced length over the limit | close before a byte is reserved, [`DecodeError::PackageTooLarge`] | same |
+//! | stream ends inside a package | the part is dropped, [`CloseReason::Peer`] | same |
+//! | several packages in one transport message | all are handled, in order | same |
+//! | transport message ends inside a package, or has one to three bytes | what is whole is handled, then close, [`DecodeError::PackageCut`] | same |
+//! | empty transport message | ignored | same |
+//! | handshake that is no JSON or has no `sys` | answered 500, close, [`CloseReason::Handshake`] | response unusable: close, [`CloseReason::Handshake`] |
+//! | second handshake | ignored | ignored |
+//! | acknowledgement or heartbeat before the handshake is answered | ignored | ignored |
+//! | data before the acknowledgement | [`Dropped::NotReady`] | same, before the response |
+//! | handshake, acknowledgement and data in one write | handled in order | - |
+//! | nothing acknowledged in time | close, [`CloseReason::HandshakeTimeout`] | no response in time: same |
+//! | silence | close, [`CloseReason::HeartbeatTimeout`] | same |
+//! | data package without a message | close, [`DecodeError::EmptyMessage`] | same |
+//! | message cut in id, code or route; id over 64 bits; unknown kind | [`Dropped::Malformed`] | same |
+//! | unknown route code | [`Dropped::Malformed`] | same |
+//! | message of a kind for the other side | [`Dropped::UnexpectedKind`] | same |
+//! | response to no pending request | - | [`Dropped::UnknownResponse`] |
+//! | damaged or endless compressed body, body that breaks its schema, body that is no JSON | error when the body is read ([`crate::BodyError`]) | same |
+//! | peer that does not read | the sender gets [`SendError::Full`] | same |
+//!
+//! pomelo differs in that it closes on several packages in one message, pads cut ones with zeros,
+//! stops serving a connection after a message it cannot decode, loses what comes in one write
+//! with the handshake, and waits for a handshake for ever.
+
+mod client;
+mod server;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use client::{ClientConnection, ClientEvent, RequestError};
+pub use server::{ServerConnection, ServerEvent, ServerSettings};
+
+use crate::error::{CloseReason, DecodeError, Dropped};
+use crate::package::{Frame, Package, PackageDecoder};
+use crate::time::Instant;
+
+/// Limits and times of a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The longest package body taken before the handshake is finished, in bytes. Default at a
+    /// server: 64 KiB, far above any handshake, since strangers send it.
+    pub max_handshake: u32,
+    /// The longest package body taken afterwards, in bytes. Default: 1 MiB.
+    pub max_package: u32,
+    /// How long the handshake may take, from the first byte of the connection to the
+    /// acknowledgement. Default: 10 s; pomelo waits for ever on WebSocket.
+    pub handshake_timeout: Duration,
+    /// Server: silence after which the connection is closed. Default: `None`, twice the
+    /// heartbeat interval, as in pomelo.
+    pub heartbeat_timeout: Option<Duration>,
+    /// Server: only heartbeats count as a sign of life, as in pomelo, instead of any package.
+    /// Default: false, which keeps clients that are busy sending data.
+    pub strict_heartbeat: bool,
+    /// Client: the most requests that may wait for their responses. Default: 1024.
+    pub max_pending: usize,
+    /// The most frames that wait to be sent. Default: 1024.
+    pub outbox_frames: usize,
+    /// The most bytes that wait to be sent. Default: 4 MiB, four packages of the default limit.
+    /// A single frame over it is taken when nothing else waits.
+    pub outbox_bytes: usize,
+}
+
+impl Config {
+    /// The defaults for a client: as for a server, but the handshake response, which brings the
+    /// dictionary and schemas, may be as long as any package.
+    pub fn client() -> Self {
+        let server = Self::default();
+        Self {
+            max_handshake: server.max_package,
+            ..server
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_handshake: 64 << 10,
+            max_package: 1 << 20,
+            handshake_timeout: Duration::from_secs(10),
+            heartbeat_timeout: None,
+            strict_heartbeat: false,
+            max_pending: 1024,
+            outbox_frames: 1024,
+            outbox_bytes: 4 << 20,
+        }
+    }
+}
+
+/// A frame that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer does not read as fast as this side sends; the bounds are in [`Config`].
+    #[error("outgoing queue is full")]
+    Full,
+    /// The handshake is not finished; pomelo drops such messages.
+    #[error("handshake is not finished")]
+    NotReady,
+    /// The connection has ended.
+    #[error("connection is closed")]
+    Closed,
+}
+
+/// Frames on their way out, bounded.
+#[derive(Debug, Default)]
+struct Outbox {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Outbox {
+    fn push(&mut self, frame: Frame, config: &Config) -> Result<(), SendError> {
+        let full = self.frames.len() >= config.outbox_frames
+            || self.bytes.saturating_add(frame.len()) > config.outbox_bytes;
+        if full && !self.frames.is_empty() {
+            return Err(SendError::Full);
+        }
+        self.push_control(frame);
+        Ok(())
+    }
+
+    /// Handshakes, heartbeats and kicks: at most one per received package, and none in answer to
+    /// a peer that has stopped reading (see the callers).
+    fn push_control(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        if self.frames.is_empty() && self.frames.capacity() > 64 {
+            // A burst must not stay reserved for the rest of a quiet connection.
+            self.frames = VecDeque::new();
+        }
+        Some(frame)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What both sides have: received bytes, frames to send, and the end.
+#[derive(Debug)]
+struct Link {
+    decoder: PackageDecoder,
+    /// The newest bytes are a whole transport message: packages must end with it.
+    in_message: bool,
+    /// The peer has sent its last byte.
+    eof: bool,
+    outbox: Outbox,
+    now: Instant,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Open,
+    /// Decided, not yet told to the driver.
+    Untold(CloseReason),
+    Told,
+}
+
+impl Link {
+    fn new(now: Instant, max_body: u32) -> Self {
+        Self {
+            decoder: PackageDecoder::new(max_body),
+            in_message: false,
+            eof: false,
+            outbox: Outbox::default(),
+            now,
+            end: End::Open,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.end, End::Open)
+    }
+
+    fn receive(&mut self, now: Instant, bytes: Bytes, whole_message: bool) {
+        self.now = self.now.max(now);
+        if self.is_open() {
+            self.in_message = whole_message;
+            self.decoder.push(bytes);
+        }
+    }
+
+    /// The next whole package. Ends the connection on a broken stream.
+    fn next_package(&mut self) -> Option<Package> {
+        if !self.is_open() {
+            return None;
+        }
+        match self.decoder.next_package() {
+            Ok(Some(package)) => Some(package),
+            Ok(None) if self.in_message && self.decoder.buffered() > 0 => {
+                self.fail(CloseReason::Protocol(DecodeError::PackageCut));
+                None
+            }
+            Ok(None) => {
+                if self.eof {
+                    self.fail(CloseReason::Peer);
+                }
+                None
+            }
+            Err(error) => {
+                self.fail(CloseReason::Protocol(error));
+                None
+            }
+        }
+    }
+
+    /// Ends the connection; what waits in the outbox is still sent.
+    fn end(&mut self, reason: CloseReason) {
+        if self.is_open() {
+            self.end = End::Untold(reason);
+            self.decoder.discard();
+        }
+    }
+
+    /// Ends the connection at once.
+    fn fail(&mut self, reason: CloseReason) {
+        if self.is_open() {
+            self.end(reason);
+            self.outbox.clear();
+        }
+    }
+
+    fn told(&mut self) -> Option<CloseReason> {
+        match std::mem::replace(&mut self.end, End::Told) {
+            End::Untold(reason) => Some(reason),
+            End::Told => None,
+            End::Open => {
+                self.end = End::Open;
+                None
+            }
+        }
+    }
+}
+
+impl From<DecodeError> for CloseReason {
+    fn from(error: DecodeError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+/// Whether a message error ends the connection or only loses the message.
+fn message_fault(error: DecodeError) -> Result<Dropped, CloseReason> {
+    match error {
+        DecodeError::EmptyMessage => Err(CloseReason::Protocol(error)),
+        error => Ok(Dropped::Malformed(error)),
+    }
+}

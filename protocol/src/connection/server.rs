@@ -1,0 +1,353 @@
+//! The server's end: `Start -> Deciding -> AwaitAck -> Working -> closed`, after pomelo 2.2.7
+//! `connectors/hybridsocket.js` and `connectors/common/handler.js`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Config, Link, SendError, message_fault};
+use crate::body::Body;
+use crate::codec::Codec;
+use crate::error::{CloseReason, DecodeError, Dropped};
+use crate::handshake::{self, HandshakeRequest, Offer};
+use crate::heartbeat::{Due, Heartbeat};
+use crate::message::{Message, MessageHead, RequestId, Route};
+use crate::package::{Frame, Package, PackageKind};
+use crate::time::Instant;
+
+/// What all connections of one connector share.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// Limits and times.
+    pub config: Config,
+    /// What the handshake offers.
+    pub offer: Offer,
+    /// How messages are written. Its dictionary and schemas should be those of the offer.
+    pub codec: Codec,
+}
+
+/// What happened on a server's connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// The client wants in. Answer with [`ServerConnection::accept`] or
+    /// [`ServerConnection::reject`]; until then nothing more is taken from the client.
+    Handshake(HandshakeRequest),
+    /// The client has acknowledged: messages flow.
+    Ready,
+    /// A request; answer it with [`ServerConnection::send`] of a response.
+    Request {
+        /// To be given to the response.
+        id: RequestId,
+        /// Where it goes.
+        route: Route,
+        /// What it says.
+        body: Body,
+    },
+    /// A message that gets no answer.
+    Notify {
+        /// Where it goes.
+        route: Route,
+        /// What it says.
+        body: Body,
+    },
+    /// A message was ignored.
+    Dropped(Dropped),
+    /// The connection has ended; told once. Send what `poll_transmit` still yields, then close
+    /// the transport.
+    Closed(CloseReason),
+}
+
+/// The server's end of one connection. The order of calls is in the
+/// [module documentation](super).
+#[derive(Debug)]
+pub struct ServerConnection {
+    settings: Arc<ServerSettings>,
+    link: Link,
+    state: State,
+    /// Until the client has acknowledged.
+    handshake_deadline: Instant,
+    heartbeat: Option<Heartbeat>,
+}
+
+#[derive(Debug)]
+enum State {
+    Start,
+    /// The application has the request; kept for the versions in it.
+    Deciding(Box<HandshakeRequest>),
+    AwaitAck,
+    Working,
+}
+
+impl ServerConnection {
+    /// A connection whose first byte is yet to come. The handshake must be finished within its
+    /// timeout from `now`.
+    pub fn new(now: Instant, settings: Arc<ServerSettings>) -> Self {
+        Self {
+            link: Link::new(now, settings.config.max_handshake),
+            state: State::Start,
+            handshake_deadline: now + settings.config.handshake_timeout,
+            heartbeat: None,
+            settings,
+        }
+    }
+
+    /// Bytes of a stream, cut anywhere.
+    pub fn handle_data(&mut self, now: Instant, bytes: Bytes) {
+        self.link.receive(now, bytes, false);
+    }
+
+    /// One message of a message-based transport: whole packages, any number of them.
+    pub fn handle_message(&mut self, now: Instant, bytes: Bytes) {
+        self.link.receive(now, bytes, true);
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Harmless when called early.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.link.now = self.link.now.max(now);
+        let now = self.link.now;
+        if !matches!(self.state, State::Working) {
+            if now >= self.handshake_deadline {
+                self.link.fail(CloseReason::HandshakeTimeout);
+            }
+        } else if let Some(heartbeat) = &mut self.heartbeat
+            && heartbeat.due(now) == Due::Dead
+        {
+            self.link.fail(CloseReason::HeartbeatTimeout);
+        }
+    }
+
+    /// The peer will send nothing more. What it sent before is still taken.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.link.now = self.link.now.max(now);
+        self.link.eof = true;
+    }
+
+    /// Lets the client in. `user` is what the application has to say to it. Does nothing unless a
+    /// handshake is waiting.
+    pub fn accept(&mut self, now: Instant, user: Option<&Value>) {
+        self.link.now = self.link.now.max(now);
+        if !self.link.is_open() {
+            return;
+        }
+        let State::Deciding(request) = &self.state else {
+            return;
+        };
+        let text = self.settings.offer.response_text(request, user);
+        match Frame::new(PackageKind::Handshake, text.as_bytes()) {
+            Ok(frame) => {
+                self.link.outbox.push_control(frame);
+                self.state = State::AwaitAck;
+            }
+            // User data of 16 MiB: the client cannot be told anything but no.
+            Err(_) => self.refuse(handshake::CODE_REFUSED),
+        }
+    }
+
+    /// Refuses the client with this code ([`handshake::CODE_REFUSED`] or
+    /// [`handshake::CODE_OLD_CLIENT`]) and ends the connection. Does nothing unless a handshake is
+    /// waiting.
+    pub fn reject(&mut self, now: Instant, code: u16) {
+        self.link.now = self.link.now.max(now);
+        if matches!(self.state, State::Deciding(_)) {
+            self.refuse(code);
+        }
+    }
+
+    fn refuse(&mut self, code: u16) {
+        self.refuse_because(code, CloseReason::Rejected(i64::from(code)));
+    }
+
+    fn refuse_because(&mut self, code: u16, reason: CloseReason) {
+        if !self.link.is_open() {
+            return;
+        }
+        let text = handshake::refusal_text(code);
+        if let Ok(frame) = Frame::new(PackageKind::Handshake, text.as_bytes()) {
+            self.link.outbox.push_control(frame);
+        }
+        self.link.end(reason);
+    }
+
+    /// Sends a response or push made with the codec of the settings.
+    ///
+    /// # Errors
+    /// [`SendError`]; the frame is not sent then and the caller decides what that means.
+    pub fn send(&mut self, frame: Frame) -> Result<(), SendError> {
+        if !self.link.is_open() {
+            return Err(SendError::Closed);
+        }
+        if !matches!(self.state, State::Working) {
+            return Err(SendError::NotReady);
+        }
+        self.link.outbox.push(frame, &self.settings.config)
+    }
+
+    /// Ends the session and tells the client why, behind everything already sent. Before the
+    /// acknowledgement the client is not told, as in pomelo.
+    pub fn kick(&mut self, reason: &str) {
+        if !self.link.is_open() {
+            return;
+        }
+        if matches!(self.state, State::Working) {
+            self.link.outbox.push_control(Frame::kick(reason));
+        }
+        self.link.end(CloseReason::Kicked(Some(reason.to_owned())));
+    }
+
+    /// Ends the connection; what was sent before still goes out, except after
+    /// [`CloseReason::Transport`] and [`CloseReason::OutboxFull`].
+    pub fn close(&mut self, reason: CloseReason) {
+        if matches!(reason, CloseReason::Transport | CloseReason::OutboxFull) {
+            self.link.fail(reason);
+        } else {
+            self.link.end(reason);
+        }
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        loop {
+            if !self.link.is_open() {
+                return self.link.told().map(ServerEvent::Closed);
+            }
+            if matches!(self.state, State::Deciding(_)) {
+                return None;
+            }
+            let Some(package) = self.link.next_package() else {
+                if self.link.is_open() {
+                    return None;
+                }
+                continue;
+            };
+            if let Some(event) = self.handle_package(package) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Frame> {
+        self.link.outbox.pop()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` after the end and
+    /// while no heartbeats are agreed on.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.link.is_open() {
+            return None;
+        }
+        match self.state {
+            State::Working => self.heartbeat.as_ref().map(Heartbeat::next_deadline),
+            State::Start | State::Deciding(_) | State::AwaitAck => Some(self.handshake_deadline),
+        }
+    }
+
+    /// Whether the client has acknowledged and the connection has not ended.
+    pub fn is_working(&self) -> bool {
+        self.link.is_open() && matches!(self.state, State::Working)
+    }
+
+    fn handle_package(&mut self, package: Package) -> Option<ServerEvent> {
+        let now = self.link.now;
+        if let Some(heartbeat) = &mut self.heartbeat
+            && (package.kind == PackageKind::Heartbeat || !self.settings.config.strict_heartbeat)
+        {
+            heartbeat.alive(now);
+        }
+        match (package.kind, &self.state) {
+            (PackageKind::Handshake, State::Start) => {
+                match HandshakeRequest::parse(&package.body) {
+                    Ok(request) => {
+                        self.state = State::Deciding(Box::new(request.clone()));
+                        return Some(ServerEvent::Handshake(request));
+                    }
+                    Err(error) => {
+                        self.refuse_because(handshake::CODE_REFUSED, CloseReason::Handshake(error))
+                    }
+                }
+            }
+            (PackageKind::HandshakeAck, State::AwaitAck) => {
+                self.state = State::Working;
+                self.link
+                    .decoder
+                    .set_max_body(self.settings.config.max_package);
+                self.start_heartbeat(now);
+                return Some(ServerEvent::Ready);
+            }
+            (PackageKind::Heartbeat, State::Working) => {
+                // A peer that sends heartbeats without reading the answers gets no more of them.
+                if self.heartbeat.is_some() {
+                    let _ = self
+                        .link
+                        .outbox
+                        .push(Frame::heartbeat(), &self.settings.config);
+                }
+            }
+            (PackageKind::Data, State::Working) => return self.handle_message_of(&package.body),
+            (PackageKind::Data, _) => return Some(ServerEvent::Dropped(Dropped::NotReady)),
+            (PackageKind::Kick, _) => {
+                self.link
+                    .fail(DecodeError::UnexpectedPackage(PackageKind::Kick).into());
+            }
+            (
+                PackageKind::Handshake | PackageKind::HandshakeAck | PackageKind::Heartbeat,
+                State::Start | State::Deciding(_) | State::AwaitAck | State::Working,
+            ) => {}
+        }
+        None
+    }
+
+    fn start_heartbeat(&mut self, now: Instant) {
+        let interval = self
+            .settings
+            .offer
+            .heartbeat
+            .filter(|interval| !interval.is_zero());
+        if let Some(interval) = interval {
+            let config = &self.settings.config;
+            let timeout = config
+                .heartbeat_timeout
+                .unwrap_or_else(|| interval.saturating_mul(2));
+            self.heartbeat = Some(Heartbeat::server(now, timeout));
+            self.link.outbox.push_control(Frame::heartbeat());
+        }
+    }
+
+    fn handle_message_of(&mut self, data: &Bytes) -> Option<ServerEvent> {
+        let event = match Message::decode(data) {
+            Ok(message) => self.message_event(data, &message),
+            Err(error) => Err(error),
+        };
+        match event.or_else(|error| message_fault(error).map(ServerEvent::Dropped)) {
+            Ok(event) => Some(event),
+            Err(reason) => {
+                self.link.fail(reason);
+                None
+            }
+        }
+    }
+
+    fn message_event(
+        &self,
+        data: &Bytes,
+        message: &Message<'_>,
+    ) -> Result<ServerEvent, DecodeError> {
+        let codec = &self.settings.codec;
+        let (id, route) = match &message.head {
+            MessageHead::Request { id, route } => (*id, route),
+            MessageHead::Notify { route } => (None, route),
+            other @ (MessageHead::Response { .. } | MessageHead::Push { .. }) => {
+                return Ok(ServerEvent::Dropped(Dropped::UnexpectedKind(other.kind())));
+            }
+        };
+        let route = codec.route(route)?;
+        let body = codec.body(&route, data.slice_ref(message.body), message.compressed);
+        Ok(match id {
+            Some(id) => ServerEvent::Request { id, route, body },
+            None => ServerEvent::Notify { route, body },
+        })
+    }
+}

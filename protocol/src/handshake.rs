@@ -1,0 +1,423 @@
+//! The JSON documents that open a connection.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::dictionary::Dictionary;
+use crate::gzip;
+use crate::json;
+use crate::protobuf::{self, Protos};
+
+/// The code of a handshake response that lets the client in.
+pub const CODE_OK: u16 = 200;
+/// The handshake is malformed or the application refused it.
+pub const CODE_REFUSED: u16 = 500;
+/// The client is too old (pomelo's `checkClient`).
+pub const CODE_OLD_CLIENT: u16 = 501;
+
+/// The most bytes a compressed handshake response (pitaya) may inflate to.
+const MAX_RESPONSE: usize = 4 << 20;
+/// A heartbeat interval beyond this is not one.
+const MAX_HEARTBEAT_SECS: f64 = 86_400.0;
+
+/// A handshake document that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The body is not a JSON object.
+    #[error("not a JSON object")]
+    NotJson,
+    /// A request without a truthy `sys`, which pomelo refuses.
+    #[error("no member sys")]
+    NoSys,
+    /// A response without a numeric `code`.
+    #[error("no member code")]
+    NoCode,
+    /// A compressed response is damaged or too large.
+    #[error("compressed document does not inflate")]
+    Inflate,
+    /// The schemas in a response cannot be used.
+    #[error("unusable protobuf schemas")]
+    Protos,
+}
+
+/// What a client says about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HandshakeRequest {
+    document: Map<String, Value>,
+}
+
+impl HandshakeRequest {
+    /// The request of a client that calls itself `client_type`, `version`; the browser client of
+    /// pomelo is `js-websocket`, `0.0.1`.
+    pub fn new(client_type: &str, version: &str) -> Self {
+        let sys = json!({"type": client_type, "version": version});
+        Self {
+            document: Map::from_iter([("sys".to_owned(), sys)]),
+        }
+    }
+
+    /// Adds data for the application's handshake function.
+    #[must_use]
+    pub fn with_user(mut self, user: Value) -> Self {
+        self.document.insert("user".to_owned(), user);
+        self
+    }
+
+    /// Sets a member of `sys`, such as pitaya's `platform` or the browser client's `rsa`.
+    #[must_use]
+    pub fn with_sys(mut self, name: &str, value: Value) -> Self {
+        if let Some(Value::Object(sys)) = self.document.get_mut("sys") {
+            sys.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// Reads the request as pomelo does: anything with a truthy `sys` will do.
+    ///
+    /// # Errors
+    /// [`HandshakeError::NotJson`] and [`HandshakeError::NoSys`]; both are answered with
+    /// [`CODE_REFUSED`].
+    pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
+        let Ok(Value::Object(document)) = json::read(body) else {
+            return Err(HandshakeError::NotJson);
+        };
+        if !document.get("sys").is_some_and(json::is_truthy) {
+            return Err(HandshakeError::NoSys);
+        }
+        Ok(Self { document })
+    }
+
+    /// `sys.type`, the kind of client, if it is text.
+    pub fn client_type(&self) -> Option<&str> {
+        self.sys("type")?.as_str()
+    }
+
+    /// `sys.version`, if it is text.
+    pub fn client_version(&self) -> Option<&str> {
+        self.sys("version")?.as_str()
+    }
+
+    /// `sys.protoVersion`, the schemas the client has kept; text or, with the decodeIO plugin, a
+    /// number.
+    pub fn proto_version(&self) -> Option<&Value> {
+        self.sys("protoVersion")
+    }
+
+    /// `sys.dictVersion`, the dictionary the client has kept.
+    pub fn dict_version(&self) -> Option<&Value> {
+        self.sys("dictVersion")
+    }
+
+    /// Any member of `sys`.
+    pub fn sys(&self, name: &str) -> Option<&Value> {
+        self.document.get("sys")?.get(name)
+    }
+
+    /// `user`, the data for the application.
+    pub fn user(&self) -> Option<&Value> {
+        self.document.get("user")
+    }
+
+    /// The JSON text of the document.
+    pub fn to_text(&self) -> String {
+        // Not `Value::Object(clone).to_string()`: the map is written where it is.
+        serde_json::to_string(&self.document).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+/// What a server offers in the handshake, the same for all its clients.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Offer {
+    /// The heartbeat interval; `None` or zero: no heartbeats at all, as pomelo without the
+    /// option. Whole seconds are safest: a C client cuts fractions off.
+    pub heartbeat: Option<Duration>,
+    /// The dictionary of `useDict`.
+    pub dictionary: Option<Dictionary>,
+    /// The schemas of `useProtobuf` or of the decodeIO plugin.
+    pub protos: Option<ProtosOffer>,
+}
+
+/// The schemas a server offers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ProtosOffer {
+    /// pomelo's protobuf dialect; sent when the client's version differs.
+    Dialect {
+        /// Schemas of bodies from the client.
+        client: Protos,
+        /// Schemas of bodies to the client.
+        server: Protos,
+        /// See [`protobuf::version`]; empty when neither schema file exists.
+        version: String,
+    },
+    /// ProtoBuf.js descriptors of pomelo's decodeIO plugin; sent when the client's version is
+    /// missing or smaller.
+    Descriptors {
+        /// Descriptor of bodies from the client.
+        client: Value,
+        /// Descriptor of bodies to the client.
+        server: Value,
+        /// Modification time, in milliseconds since 1970.
+        version: u64,
+    },
+}
+
+impl ProtosOffer {
+    /// The dialect with the version that pomelo would compute for these schemas.
+    pub fn dialect(client: Protos, server: Protos) -> Self {
+        let version = protobuf::version(&client, &server);
+        Self::Dialect {
+            client,
+            server,
+            version,
+        }
+    }
+
+    /// The member `protos`, or `None` when the client has these already.
+    fn text_for(&self, kept: Option<&Value>) -> Option<String> {
+        let kept = kept.filter(|version| json::is_truthy(version));
+        match self {
+            Self::Dialect {
+                client,
+                server,
+                version,
+            } => {
+                if kept.is_some_and(|kept| kept == version.as_str()) {
+                    return None;
+                }
+                let (server, client) = (server.parsed_text(), client.parsed_text());
+                let version = Value::from(version.as_str());
+                Some(format!(
+                    "{{\"server\":{server},\"client\":{client},\"version\":{version}}}"
+                ))
+            }
+            Self::Descriptors {
+                client,
+                server,
+                version,
+            } => {
+                let newest = kept.and_then(Value::as_f64).is_some_and(|kept| {
+                    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit 53 bits")]
+                    let version = *version as f64;
+                    kept >= version
+                });
+                (!newest).then(|| {
+                    format!("{{\"server\":{server},\"client\":{client},\"version\":{version}}}")
+                })
+            }
+        }
+    }
+}
+
+impl Offer {
+    /// The response that lets a client in, byte for byte pomelo 2.2.7's
+    /// (`connectors/commands/handshake.js`). `user` is what the application's handshake function
+    /// answered; falsy values are left out.
+    pub fn response_text(&self, request: &HandshakeRequest, user: Option<&Value>) -> String {
+        let mut text = format!("{{\"code\":{CODE_OK},\"sys\":{{");
+        let mut first = true;
+        let mut member = |text: &mut String, name: &str, value: &str| {
+            let comma = if std::mem::take(&mut first) { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{comma}\"{name}\":{value}");
+        };
+        if let Some(heartbeat) = self.heartbeat.filter(|heartbeat| !heartbeat.is_zero()) {
+            member(&mut text, "heartbeat", &heartbeat.as_secs_f64().to_string());
+        }
+        if let Some(dictionary) = &self.dictionary {
+            if request
+                .dict_version()
+                .is_none_or(|kept| kept != dictionary.version())
+            {
+                member(&mut text, "dict", dictionary.dict_text());
+                member(&mut text, "routeToCode", dictionary.dict_text());
+                member(&mut text, "codeToRoute", dictionary.code_to_route_text());
+                member(
+                    &mut text,
+                    "dictVersion",
+                    &format!("\"{}\"", dictionary.version()),
+                );
+            }
+            member(&mut text, "useDict", "true");
+        }
+        if let Some(protos) = &self.protos {
+            if let Some(protos) = protos.text_for(request.proto_version()) {
+                member(&mut text, "protos", &protos);
+            }
+            member(&mut text, "useProto", "true");
+        }
+        text.push('}');
+        if let Some(user) = user.filter(|user| json::is_truthy(user)) {
+            let _ = write!(text, ",\"user\":{user}");
+        }
+        text.push('}');
+        text
+    }
+}
+
+/// The response that refuses a client.
+pub(crate) fn refusal_text(code: u16) -> String {
+    format!("{{\"code\":{code}}}")
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HandshakeResponse {
+    /// 200, or why the server refuses.
+    pub code: i64,
+    /// The heartbeat interval; `None` when there are to be none.
+    pub heartbeat: Option<Duration>,
+    /// The dictionary, when the server sent one, and its version, when it sent that.
+    pub dictionary: Option<(Dictionary, Option<Value>)>,
+    /// Whether the server uses a dictionary, sent or kept.
+    pub use_dict: bool,
+    /// The schemas, when the server sent them.
+    pub protos: Option<ProtosTable>,
+    /// Whether the server uses schemas, sent or kept.
+    pub use_proto: bool,
+    /// pitaya's `sys.serializer`: `json` or `protobuf`.
+    pub serializer: Option<String>,
+    /// What the application's handshake function answered.
+    pub user: Option<Value>,
+}
+
+impl HandshakeResponse {
+    /// Reads the response of pomelo, pinus, nano or pitaya. pitaya's may be a bare zlib stream.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], when it is no document, has no code or holds unusable schemas.
+    pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
+        let plain = gzip::inflate(body, MAX_RESPONSE).map_err(|_| HandshakeError::Inflate)?;
+        let Ok(Value::Object(mut document)) = json::read(&plain) else {
+            return Err(HandshakeError::NotJson);
+        };
+        let code = document
+            .get("code")
+            .and_then(Value::as_i64)
+            .ok_or(HandshakeError::NoCode)?;
+        let empty = Value::Null;
+        let sys = document.get("sys").unwrap_or(&empty);
+        let dict = sys
+            .get("routeToCode")
+            .or_else(|| sys.get("dict"))
+            .and_then(Value::as_object);
+        let protos = match sys.get("protos") {
+            Some(protos) if protos.is_object() => Some(ProtosTable::parse(protos)?),
+            _ => None,
+        };
+        let truthy = |name| sys.get(name).is_some_and(json::is_truthy);
+        Ok(Self {
+            code,
+            heartbeat: sys
+                .get("heartbeat")
+                .and_then(Value::as_f64)
+                .and_then(heartbeat),
+            use_dict: dict.is_some() || truthy("useDict"),
+            dictionary: dict.map(|dict| {
+                (
+                    Dictionary::from_handshake(dict),
+                    sys.get("dictVersion").cloned(),
+                )
+            }),
+            use_proto: protos.is_some() || truthy("useProto"),
+            protos,
+            serializer: sys
+                .get("serializer")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            user: document.remove("user"),
+        })
+    }
+}
+
+fn heartbeat(seconds: f64) -> Option<Duration> {
+    if seconds > 0.0 && seconds <= MAX_HEARTBEAT_SECS {
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .filter(|interval| !interval.is_zero())
+    } else {
+        None
+    }
+}
+
+/// Schemas of both directions as a client got them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProtosTable {
+    /// Schemas of bodies from the client.
+    pub client: Protos,
+    /// Schemas of bodies to the client.
+    pub server: Protos,
+    /// The server's version of them, when it sent one.
+    pub version: Option<Value>,
+}
+
+impl ProtosTable {
+    fn parse(protos: &Value) -> Result<Self, HandshakeError> {
+        let table = |name| match protos.get(name) {
+            Some(parsed) => Protos::from_parsed(parsed).map_err(|_| HandshakeError::Protos),
+            None => Ok(Protos::default()),
+        };
+        Ok(Self {
+            client: table("client")?,
+            server: table("server")?,
+            version: protos.get("version").cloned(),
+        })
+    }
+}
+
+/// What a client keeps from one connection to the next: each table together with its version, so
+/// that a server may leave it out of the handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    dictionary: Option<(Dictionary, Value)>,
+    protos: Option<ProtosTable>,
+}
+
+impl Tables {
+    /// Adds the versions of the kept tables to a request.
+    pub(crate) fn announce(&self, mut request: HandshakeRequest) -> HandshakeRequest {
+        if let Some((_, version)) = &self.dictionary {
+            request = request.with_sys("dictVersion", version.clone());
+        }
+        if let Some(version) = self
+            .protos
+            .as_ref()
+            .and_then(|protos| protos.version.as_ref())
+        {
+            request = request.with_sys("protoVersion", version.clone());
+        }
+        request
+    }
+
+    /// The tables in force after this response, which are then kept as far as they have versions.
+    pub(crate) fn agree(
+        &mut self,
+        response: &mut HandshakeResponse,
+    ) -> (Option<Dictionary>, Option<ProtosTable>) {
+        let dictionary = match response.dictionary.take() {
+            Some((dictionary, version)) => {
+                let version = version.filter(json::is_truthy);
+                self.dictionary = version.map(|version| (dictionary.clone(), version));
+                Some(dictionary)
+            }
+            None if response.use_dict => self.dictionary.as_ref().map(|kept| kept.0.clone()),
+            None => None,
+        };
+        let protos = match response.protos.take() {
+            Some(protos) => {
+                let versioned = protos.version.as_ref().is_some_and(json::is_truthy);
+                self.protos = versioned.then(|| protos.clone());
+                Some(protos)
+            }
+            None if response.use_proto => self.protos.clone(),
+            None => None,
+        };
+        (dictionary, protos)
+    }
+}
