@@ -264,8 +264,7 @@ fn empty(head: &MessageHead<'_>) -> Result<Frame, EncodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn id(id: u64) -> RequestId {
         RequestId::new(id).unwrap()
@@ -299,6 +298,9 @@ mod tests {
     #[cfg(feature = "gzip")]
     #[test]
     fn long_bodies_are_compressed_only_on_request() {
+        use crate::message::Message;
+        use serde_json::Value;
+
         let body = json!({"text": "long ".repeat(100)});
         let codec = Codec {
             compress_from: Some(64),

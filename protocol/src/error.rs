@@ -28,6 +28,14 @@ pub enum DecodeError {
     /// A package kind that this side of the connection never receives.
     #[error("unexpected {0:?} package")]
     UnexpectedPackage(PackageKind),
+    /// More bytes than a handshake may have, while the application still decides on it.
+    #[error("{len} bytes before the handshake was answered, over the limit of {max}")]
+    TooMuchEarlyData {
+        /// How much has come, in bytes.
+        len: u32,
+        /// The limit in force, in bytes.
+        max: u32,
+    },
     /// A data package without a single byte.
     #[error("data package without a message")]
     EmptyMessage,

@@ -22,6 +22,7 @@
 //! | acknowledgement or heartbeat before the handshake is answered | ignored | ignored |
 //! | data before the acknowledgement | [`Dropped::NotReady`] | same, before the response |
 //! | handshake, acknowledgement and data in one write | handled in order | - |
+//! | more than a handshake's worth of bytes while the application decides | close, [`DecodeError::TooMuchEarlyData`] | - |
 //! | nothing acknowledged in time | close, [`CloseReason::HandshakeTimeout`] | no response in time: same |
 //! | silence | close, [`CloseReason::HeartbeatTimeout`] | same |
 //! | data package without a message | close, [`DecodeError::EmptyMessage`] | same |

@@ -96,12 +96,12 @@ impl ServerConnection {
 
     /// Bytes of a stream, cut anywhere.
     pub fn handle_data(&mut self, now: Instant, bytes: Bytes) {
-        self.link.receive(now, bytes, false);
+        self.receive(now, bytes, false);
     }
 
     /// One message of a message-based transport: whole packages, any number of them.
     pub fn handle_message(&mut self, now: Instant, bytes: Bytes) {
-        self.link.receive(now, bytes, true);
+        self.receive(now, bytes, true);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come. Harmless when called early.
@@ -248,6 +248,17 @@ impl ServerConnection {
     /// Whether the client has acknowledged and the connection has not ended.
     pub fn is_working(&self) -> bool {
         self.link.is_open() && matches!(self.state, State::Working)
+    }
+
+    fn receive(&mut self, now: Instant, bytes: Bytes, whole_message: bool) {
+        self.link.receive(now, bytes, whole_message);
+        // Nothing is taken until the application has decided, and it may take its time.
+        let max = self.settings.config.max_handshake;
+        let len = u32::try_from(self.link.decoder.buffered()).unwrap_or(u32::MAX);
+        if matches!(self.state, State::Deciding(_)) && len > max {
+            self.link
+                .fail(DecodeError::TooMuchEarlyData { len, max }.into());
+        }
     }
 
     fn handle_package(&mut self, package: Package) -> Option<ServerEvent> {
