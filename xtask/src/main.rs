@@ -1,6 +1,7 @@
 //! Everything a newcomer or CI runs: `cargo xtask SUBCOMMAND`.
 
 mod protos;
+mod test;
 
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ const USAGE: &str = "\
 usage: cargo xtask SUBCOMMAND
 
   protos    make clientProtos.json and serverProtos.json from .proto files
+  test      run all tests, those that need Node included
 
 `cargo xtask SUBCOMMAND --help` tells more.";
 
@@ -20,6 +22,8 @@ enum Error {
     Arguments(#[from] lexopt::Error),
     #[error(transparent)]
     Protos(#[from] protos::Error),
+    #[error(transparent)]
+    Test(#[from] test::Error),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,8 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),
             },
+            "test" if test::parse(args)? => test::run()?,
+            "test" => println!("{}", test::USAGE),
             other => return Err(Error::Usage(format!("there is no subcommand {other}"))),
         },
         Some(Long("help") | Short('h')) => println!("{USAGE}"),
