@@ -2,6 +2,12 @@
 //!
 //! Needs `npm ci --prefix interop`; without it these tests say so and pass, except where `CI` is set.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests"
+)]
+
 use std::path::Path;
 use std::process::Stdio;
 
@@ -41,10 +47,7 @@ impl Server {
         let ready: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(ready["ready"], true, "{line}");
         let port = ready["port"].as_u64().unwrap().try_into().unwrap();
-        Some(Self {
-            process: process,
-            port,
-        })
+        Some(Self { process, port })
     }
 
     fn urls(&self) -> [String; 2] {
