@@ -16,7 +16,8 @@ Runs, in this order:
   - interop/check.cjs, the original clients and servers against each other
 
 A part that cannot run on this machine is skipped, and the end of the output
-says what is missing. Where CI=true, a skipped part is a failure.";
+says what is missing; without npm packages, Rust tests against original servers
+are skipped, too. Where CI=true, a skipped part is a failure.";
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
