@@ -10,8 +10,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::js::hex;
-
 fn message(definition: Value) -> Message {
     Protos::parse(&json!({ "m": definition }))
         .unwrap()
@@ -741,4 +739,8 @@ fn handles_are_shared() {
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
     shared(&protos);
     shared(&protos.message("a").unwrap());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

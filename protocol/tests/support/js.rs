@@ -59,6 +59,34 @@ impl Js {
     }
 }
 
+/// Text that is the same exactly when the values are equal.
+impl fmt::Display for Js {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undefined => f.write_str("undefined"),
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => write!(f, "{:?}", *value as f64),
+            Self::Number(value) => write!(f, "{value:?}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::List(list) => {
+                f.write_str("[")?;
+                for element in list {
+                    write!(f, "{element},")?;
+                }
+                f.write_str("]")
+            }
+            Self::Object(members) => {
+                f.write_str("{")?;
+                for (name, value) in members {
+                    write!(f, "{name:?}:{value},")?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
 impl PartialEq for Js {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
