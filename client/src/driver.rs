@@ -202,7 +202,8 @@ impl Driver {
                 fill(&mut transport, &mut shared.lock().connection, WRITE_BATCH);
             }
             let deadline = shared.lock().connection.poll_timeout();
-            let deadline = deadline.map(|at| self.origin + at.since_origin());
+            // A server may ask for an interval that outlasts every clock: that is no deadline.
+            let deadline = deadline.and_then(|at| self.origin.checked_add(at.since_origin()));
             if let Some(deadline) = deadline
                 && deadline != timer.deadline()
             {
