@@ -1,6 +1,7 @@
 //! The one task of a connection: it moves bytes and time between the transport and the state machine.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -191,6 +192,7 @@ enum Input {
 impl Driver {
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut transport: Transport<S>) {
         let mut input = Input::None;
+        let mut timer = pin!(sleep_until(self.origin));
         loop {
             if self.turn(input) {
                 break;
@@ -200,11 +202,17 @@ impl Driver {
                 fill(&mut transport, &mut shared.lock().connection, WRITE_BATCH);
             }
             let deadline = shared.lock().connection.poll_timeout();
-            let deadline = deadline.map(|at| self.origin + at.since_origin());
+            // A server may ask for an interval that outlasts every clock: that is no deadline.
+            let deadline = deadline.and_then(|at| self.origin.checked_add(at.since_origin()));
+            if let Some(deadline) = deadline
+                && deadline != timer.deadline()
+            {
+                timer.as_mut().reset(deadline);
+            }
             input = tokio::select! {
                 progress = transport.progress() => progress.map_or(Input::Failed, Input::Progress),
                 () = shared.work.notified() => Input::None,
-                () = sleep_until(deadline.unwrap_or(self.origin)), if deadline.is_some() => Input::Timeout,
+                () = &mut timer, if deadline.is_some() => Input::Timeout,
             };
         }
         // What was sent before the end still goes out; the machine dropped it where that is pointless.

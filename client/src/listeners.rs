@@ -47,6 +47,15 @@ enum Ear {
     Queue(Arc<Queue<Push>>),
 }
 
+impl Ear {
+    fn end(self) {
+        match self {
+            Self::Callback(callback) => drop(callback),
+            Self::Queue(queue) => queue.close(),
+        }
+    }
+}
+
 /// The register of one connection.
 #[derive(Default)]
 pub(crate) struct Listeners {
@@ -73,9 +82,6 @@ impl Listeners {
     pub(crate) fn subscribe(self: &Arc<Self>, route: &str, capacity: usize) -> Subscription {
         let queue = Arc::new(Queue::new(capacity));
         let key = self.add(route, Ear::Queue(Arc::clone(&queue)));
-        if lock(&self.state).closed {
-            queue.close();
-        }
         Subscription {
             queue,
             _listener: Unsubscribe(Listener {
@@ -90,11 +96,18 @@ impl Listeners {
         let mut state = lock(&self.state);
         let key = state.next_key;
         state.next_key += 1;
-        state
-            .by_route
-            .entry(route.into())
-            .or_default()
-            .push((key, ear));
+        if state.closed {
+            // Nothing comes any more, and a callback kept here might keep its own client alive. It is
+            // dropped, like every callback, without the lock.
+            drop(state);
+            ear.end();
+        } else {
+            state
+                .by_route
+                .entry(route.into())
+                .or_default()
+                .push((key, ear));
+        }
         key
     }
 
@@ -127,10 +140,7 @@ impl Listeners {
             std::mem::take(&mut state.by_route)
         };
         for (_, ear) in ended.into_values().flatten() {
-            match ear {
-                Ear::Callback(_) => {}
-                Ear::Queue(queue) => queue.close(),
-            }
+            ear.end();
         }
     }
 

@@ -134,3 +134,15 @@ async fn unknown_schemes_are_named() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn heartbeat_intervals_beyond_all_clocks_do_no_harm() {
+    for interval in [1e15, 1e18, 1.8e19, 1e300] {
+        let sys = json!({"heartbeat": interval});
+        let (client, mut peer) = connected(&Client::builder(), sys).await;
+        client.notify("a.b.c", &json!({})).unwrap();
+        assert!(peer.package().await.is_some(), "{interval}");
+        client.disconnect().await;
+        assert_eq!(client.closed().await, CloseReason::Local, "{interval}");
+    }
+}

@@ -74,9 +74,13 @@ async fn push_by_dictionary_code() {
 }
 
 #[tokio::test]
-async fn subscription_on_a_closed_connection_ends_at_once() {
+async fn listening_on_a_closed_connection_ends_at_once() {
     let (client, peer) = connected(&Client::builder(), json!({})).await;
     drop(peer);
     client.closed().await;
     assert!(client.subscribe("onChat").recv().await.is_none());
+    // A callback is let go of at once, and what it owns with it.
+    let (heard, mut hears) = mpsc::channel::<()>(1);
+    let _ = client.on("onChat", move |_| heard.try_send(()).unwrap());
+    assert!(hears.recv().await.is_none());
 }
