@@ -65,6 +65,7 @@
 mod body;
 mod codec;
 pub mod connection;
+pub mod crc32;
 mod dictionary;
 mod error;
 mod gzip;
@@ -72,8 +73,10 @@ pub mod handshake;
 mod heartbeat;
 mod json;
 mod message;
+pub mod mqtt;
 pub mod package;
 pub mod protobuf;
+pub mod socketio;
 mod text;
 mod time;
 

@@ -1,5 +1,6 @@
 //! Where this crate differs from the original on purpose.
 
+mod client;
 mod exchange;
 mod protobuf;
 mod wire;
@@ -34,6 +35,7 @@ pub(crate) fn of(file: &str) -> &'static [Difference] {
     match file {
         "packages.json" => wire::PACKAGES,
         "messages.json" => wire::MESSAGES,
+        "client.json" => client::CLIENT,
         "exchanges.json" => exchange::EXCHANGES,
         "protobuf.json" => protobuf::PROTOBUF,
         "varint.json" => protobuf::VARINT,
