@@ -61,11 +61,14 @@
 //! # Features
 //!
 //! - `gzip` (default): inflate bodies that carry the compression flag, deflate on request.
+//! - `crypto`: check the signatures of pomelo's option `useCrypto` (`crypto::PublicKey`).
 
 mod body;
 mod codec;
 pub mod connection;
 pub mod crc32;
+#[cfg(feature = "crypto")]
+pub mod crypto;
 mod dictionary;
 mod error;
 mod gzip;

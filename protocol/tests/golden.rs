@@ -38,6 +38,7 @@ files! {
     client "client",
     connectors "connectors",
     crc32 "crc32",
+    crypto "crypto",
     exchanges "exchanges",
     protobuf "protobuf",
     varint "varint",

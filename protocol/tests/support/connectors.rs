@@ -1,5 +1,6 @@
-//! The choice of a server, and the formats of the other connectors.
+//! The choice of a server, signatures, and the formats of the other connectors.
 
+use pomelo_protocol::crypto::{PublicKey, SIGNATURE_MEMBER};
 use pomelo_protocol::mqtt::{Publish, Qos};
 use pomelo_protocol::{crc32, socketio};
 use serde_json::Value;
@@ -147,4 +148,20 @@ fn publish(input: &Value) -> Option<Publish<'_>> {
         retain: input["retain"] == true,
         ..Publish::new(input["topic"].as_str()?, payload.as_bytes())
     })
+}
+
+pub(crate) fn crypto(vector: &Value) -> Vec<Check> {
+    let key = PublicKey::from_handshake(&vector["key"]);
+    let mut body = serde_json::from_str(text(vector, "bodyText")).unwrap();
+    let accepted = key.is_some_and(|key| key.verify(&mut body));
+    body.shift_remove(SIGNATURE_MEMBER);
+    let signed = serde_json::to_string(&body).unwrap();
+    vec![
+        Check::new("text", text(vector, "signedText"), signed),
+        Check::new(
+            "accepted",
+            vector["accepted"].to_string(),
+            accepted.to_string(),
+        ),
+    ]
 }

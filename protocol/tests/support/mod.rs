@@ -169,6 +169,7 @@ fn checks(file: &Value, vector: &Value) -> Result<Vec<Check>, String> {
         "sio.request" => connectors::sio_request(vector),
         "sio.send" => connectors::sio_send(vector),
         "mqtt.publish" => connectors::mqtt_publish(vector),
+        "crypto" => connectors::crypto(vector),
         "exchange" => exchange::exchange(&file["app"], vector),
         "protobuf.parse" => protobuf::parse(file, vector),
         "protobuf.encode" => protobuf::encode(file, vector),

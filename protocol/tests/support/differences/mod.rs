@@ -36,6 +36,7 @@ pub(crate) fn of(file: &str) -> &'static [Difference] {
         "packages.json" => wire::PACKAGES,
         "messages.json" => wire::MESSAGES,
         "client.json" => client::CLIENT,
+        "crypto.json" => CRYPTO,
         "exchanges.json" => exchange::EXCHANGES,
         "protobuf.json" => protobuf::PROTOBUF,
         "varint.json" => protobuf::VARINT,
@@ -43,3 +44,11 @@ pub(crate) fn of(file: &str) -> &'static [Difference] {
         _ => &[],
     }
 }
+
+/// crypto.json.
+const CRYPTO: &[Difference] = &[Difference::new(
+    "CJK, signed over UTF-8",
+    "accepted",
+    "true",
+    "a signature over the plain UTF-8 of the text is good, Chinese or not",
+)];
