@@ -61,10 +61,14 @@
 //! # Features
 //!
 //! - `gzip` (default): inflate bodies that carry the compression flag, deflate on request.
+//! - `crypto`: check the signatures of pomelo's option `useCrypto` (`crypto::PublicKey`).
 
 mod body;
 mod codec;
 pub mod connection;
+pub mod crc32;
+#[cfg(feature = "crypto")]
+pub mod crypto;
 mod dictionary;
 mod error;
 mod gzip;
@@ -72,8 +76,10 @@ pub mod handshake;
 mod heartbeat;
 mod json;
 mod message;
+pub mod mqtt;
 pub mod package;
 pub mod protobuf;
+pub mod socketio;
 mod text;
 mod time;
 

@@ -18,6 +18,22 @@ pub(crate) fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Splits `text` behind its first `units` UTF-16 units; `None` when it has fewer or the place is
+/// inside a surrogate pair.
+pub(crate) fn utf16_prefix(text: &str, units: usize) -> Option<(&str, &str)> {
+    let mut seen = 0;
+    for (at, character) in text.char_indices() {
+        if seen == units {
+            return text.split_at_checked(at);
+        }
+        seen += character.len_utf16();
+        if seen > units {
+            return None;
+        }
+    }
+    (seen == units).then_some((text, ""))
+}
+
 #[cold]
 fn repair(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());

@@ -10,6 +10,8 @@
     reason = "helpers of tests are tests; a malformed vector may panic, the runner catches it"
 )]
 
+mod client;
+mod connectors;
 mod differences;
 mod exchange;
 mod js;
@@ -162,6 +164,12 @@ fn checks(file: &Value, vector: &Value) -> Result<Vec<Check>, String> {
         "message.decode" => wire::message_decode(vector),
         "dictionary" => wire::dictionary(vector),
         "handshake" => wire::handshake(&file["fixture"], vector),
+        "client" => client::client(vector),
+        "crc32" => connectors::crc32(vector),
+        "sio.request" => connectors::sio_request(vector),
+        "sio.send" => connectors::sio_send(vector),
+        "mqtt.publish" => connectors::mqtt_publish(vector),
+        "crypto" => connectors::crypto(vector),
         "exchange" => exchange::exchange(&file["app"], vector),
         "protobuf.parse" => protobuf::parse(file, vector),
         "protobuf.encode" => protobuf::encode(file, vector),

@@ -1,5 +1,6 @@
 //! Where this crate differs from the original on purpose.
 
+mod client;
 mod exchange;
 mod protobuf;
 mod wire;
@@ -34,6 +35,8 @@ pub(crate) fn of(file: &str) -> &'static [Difference] {
     match file {
         "packages.json" => wire::PACKAGES,
         "messages.json" => wire::MESSAGES,
+        "client.json" => client::CLIENT,
+        "crypto.json" => CRYPTO,
         "exchanges.json" => exchange::EXCHANGES,
         "protobuf.json" => protobuf::PROTOBUF,
         "varint.json" => protobuf::VARINT,
@@ -41,3 +44,11 @@ pub(crate) fn of(file: &str) -> &'static [Difference] {
         _ => &[],
     }
 }
+
+/// crypto.json.
+const CRYPTO: &[Difference] = &[Difference::new(
+    "CJK, signed over UTF-8",
+    "accepted",
+    "true",
+    "a signature over the plain UTF-8 of the text is good, Chinese or not",
+)];
