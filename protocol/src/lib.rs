@@ -67,6 +67,8 @@ mod codec;
 pub mod connection;
 mod dictionary;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod gzip;
 pub mod handshake;
 mod heartbeat;
