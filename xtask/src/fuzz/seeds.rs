@@ -62,7 +62,7 @@ pub(super) fn write(root: &Path) -> Result<(), Error> {
     for vector in vectors(&protobuf) {
         let schema = vector["schema"]
             .as_str()
-            .map(|name| &protobuf["schemas"][name]);
+            .and_then(|name| protobuf.get("schemas")?.get(name));
         for bytes in hex(vector, "hex")
             .into_iter()
             .chain(hex(&vector["clientBuild"], "hex"))
