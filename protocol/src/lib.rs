@@ -71,6 +71,8 @@ pub mod crc32;
 pub mod crypto;
 mod dictionary;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod gzip;
 pub mod handshake;
 mod heartbeat;

@@ -1,5 +1,6 @@
 //! Everything a newcomer or CI runs: `cargo xtask SUBCOMMAND`.
 
+mod fuzz;
 mod protos;
 mod test;
 
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask SUBCOMMAND
 
+  fuzz      run the fuzz targets
   protos    make clientProtos.json and serverProtos.json from .proto files
   test      run all tests, those that need Node included
 
@@ -20,6 +22,8 @@ enum Error {
     Usage(String),
     #[error("bad arguments: {0}")]
     Arguments(#[from] lexopt::Error),
+    #[error(transparent)]
+    Fuzz(#[from] fuzz::Error),
     #[error(transparent)]
     Protos(#[from] protos::Error),
     #[error(transparent)]
@@ -41,6 +45,10 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
 
     match args.next()? {
         Some(Value(name)) => match name.string()?.as_str() {
+            "fuzz" => match fuzz::Options::parse(args)? {
+                Some(options) => fuzz::run(&options)?,
+                None => println!("{}", fuzz::USAGE),
+            },
             "protos" => match protos::Options::parse(args)? {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),

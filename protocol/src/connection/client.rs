@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Config, Link, SendError, message_fault};
 use crate::body::Body;
 use crate::codec::{Codec, CodecError};
-use crate::error::{CloseReason, DecodeError, Dropped};
+use crate::error::{CloseReason, DecodeError, Dropped, EncodeError};
 use crate::handshake::{CODE_OK, HandshakeRequest, HandshakeResponse, Tables};
 use crate::heartbeat::{Due, Heartbeat};
 use crate::message::{Message, MessageHead, RequestId, Route};
@@ -319,10 +319,7 @@ impl ClientConnection {
                 });
             }
             State::Working => {
-                let frame = match id {
-                    Some(id) => self.codec.request(&mut self.scratch, id, route, body)?,
-                    None => self.codec.notify(&mut self.scratch, route, body)?,
-                };
+                let frame = encode(&self.codec, &mut self.scratch, id, route, body)?;
                 self.link.outbox.push(frame, &self.config)?;
             }
         }
@@ -380,32 +377,17 @@ impl ClientConnection {
             State::Working => VecDeque::new(),
         };
         for Early { id, route, body } in early {
-            if self.deliver(id, &route, &body).is_err() {
-                // The schema is known only now and the message does not fit it. Sent without a
-                // body, as the browser client does, so that the request is answered all the same.
-                self.deliver_empty(id, &route);
+            // The schema is known only now. A message that does not fit it is sent without a body,
+            // as the browser client does, so that the request is answered all the same.
+            let frame = encode(&self.codec, &mut self.scratch, id, &route, &body)
+                .or_else(|_| encode_empty(&mut self.scratch, id, &route));
+            if let Ok(frame) = frame {
+                // Taken already, at most `max_pending` of them: a full queue must not lose them.
+                self.link.outbox.push_control(frame);
             }
         }
         ClientEvent::Ready {
             user: response.user,
-        }
-    }
-
-    fn deliver_empty(&mut self, id: Option<RequestId>, route: &str) {
-        let head = match id {
-            Some(id) => MessageHead::Request {
-                id: Some(id),
-                route: route.into(),
-            },
-            None => MessageHead::Notify {
-                route: route.into(),
-            },
-        };
-        let frame = Frame::build(&mut self.scratch, PackageKind::Data, |out| {
-            head.write(out, false)
-        });
-        if let Ok(frame) = frame {
-            let _ = self.link.outbox.push(frame, &self.config);
         }
     }
 
@@ -458,6 +440,35 @@ impl ClientConnection {
     }
 }
 
+fn encode<T: Serialize + ?Sized>(
+    codec: &Codec,
+    scratch: &mut Vec<u8>,
+    id: Option<RequestId>,
+    route: &str,
+    body: &T,
+) -> Result<Frame, CodecError> {
+    match id {
+        Some(id) => codec.request(scratch, id, route, body),
+        None => codec.notify(scratch, route, body),
+    }
+}
+
+fn encode_empty(
+    scratch: &mut Vec<u8>,
+    id: Option<RequestId>,
+    route: &str,
+) -> Result<Frame, EncodeError> {
+    let route = route.into();
+    let head = match id {
+        Some(id) => MessageHead::Request {
+            id: Some(id),
+            route,
+        },
+        None => MessageHead::Notify { route },
+    };
+    Frame::build(scratch, PackageKind::Data, |out| head.write(out, false))
+}
+
 /// pomelo sends `{"reason":...}`, pitaya nothing, others may send bare text.
 fn kick_reason(body: &[u8]) -> Option<String> {
     let text = crate::text::decode_utf8(body);
@@ -471,5 +482,34 @@ fn kick_reason(body: &[u8]) -> Option<String> {
         Ok(other) => Some(other.to_string()),
         Err(_) if text.trim().is_empty() => None,
         Err(_) => Some(text.into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target `connection_ops`.
+    #[test]
+    fn requests_that_waited_for_the_handshake_survive_a_short_outbox() {
+        let config = Config {
+            outbox_frames: 2,
+            ..Config::client()
+        };
+        let hello = HandshakeRequest::new("test", "1");
+        let mut client =
+            ClientConnection::new(Instant::default(), config, hello, Tables::default());
+        for _ in 0..5 {
+            client.request("a.b.c", &1).unwrap();
+        }
+        while client.poll_transmit().is_some() {}
+        let response = Frame::new(PackageKind::Handshake, br#"{"code":200,"sys":{}}"#).unwrap();
+        client.handle_data(Instant::default(), response.into_bytes());
+        assert!(matches!(
+            client.poll_event(),
+            Some(ClientEvent::Ready { .. })
+        ));
+        let sent = std::iter::from_fn(|| client.poll_transmit()).count();
+        assert_eq!(sent, 1 + 5, "the acknowledgement and every request");
     }
 }

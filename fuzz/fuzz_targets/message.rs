@@ -1,0 +1,4 @@
+//! See `pomelo_protocol::fuzzing::message` for what it asserts.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pomelo_protocol::fuzzing::message(data));
