@@ -336,7 +336,8 @@ impl Driver<'_> {
             while let Some(frame) = self.machine.poll_transmit() {
                 self.out.push(frame);
             }
-            if self.running.len() >= self.front.hybrid.max_running && self.closed.is_none() {
+            // The end of the connection is an event, too, and does not wait for handlers.
+            if self.running.len() >= self.front.hybrid.max_running && self.machine.is_working() {
                 return;
             }
             let Some(event) = self.machine.poll_event() else {

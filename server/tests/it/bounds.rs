@@ -122,3 +122,23 @@ async fn a_package_over_the_limit_closes() {
     assert_eq!(stranger.rest().await, b"");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_session_whose_handlers_never_end_can_still_be_kicked() {
+    let app = golden_app()
+        .stop_timeout(std::time::Duration::from_millis(50))
+        .configure("all", "connector", |server| {
+            server.connector(golden_connector().max_running(1))
+        });
+    let (running, address) = start(app).await;
+    let mut peer = Tcp::ready(address).await;
+    // In one write, so that the second runs before the answer to the first leaves.
+    let bind = request(1, "connector.entryHandler.bind", r#"{"uid":"u"}"#);
+    let silent = request(2, "connector.entryHandler.silent", "{}");
+    peer.send(&[bind, silent].concat()).await;
+    assert_eq!(peer.package().await, response(1, r#"{"err":null}"#));
+    let view = running.app("connector-1").unwrap();
+    assert_eq!(view.sessions().kick_by_uid("u", Some("bye")), 1);
+    assert_eq!(peer.rest().await, package(5, br#"{"reason":"bye"}"#));
+    running.stop().await;
+}
