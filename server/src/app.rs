@@ -1,0 +1,587 @@
+//! The application: what is registered, and the servers it runs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use pomelo_protocol::protobuf::Protos;
+use pomelo_protocol::{Codec, CodecError, Dictionary, Frame, ProtosOffer, ServerSettings};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::channel::ChannelService;
+use crate::config::Config;
+use crate::connector::{self, Hybrid, Phase};
+use crate::error::{RpcError, StartError};
+use crate::handler::{Handler, States, Table};
+use crate::rpc::{RouteFn, RouteParam, RpcCall};
+use crate::session::{RequestSession, SessionService};
+use crate::topology::{ServerInfo, Topology, pick_crc32};
+
+/// The application as one of its servers sees it: a cheap handle.
+///
+/// All servers of servers.json run in this process, each with its own sessions and channels.
+/// The `App` that a handler or a remote gets is that of the server it runs on.
+#[derive(Clone)]
+pub struct App(Arc<Node>);
+
+/// An `App` that does not keep the application alive.
+#[derive(Clone)]
+pub(crate) struct WeakApp(Weak<Node>);
+
+impl WeakApp {
+    pub(crate) fn upgrade(&self) -> Option<App> {
+        self.0.upgrade().map(App)
+    }
+}
+
+impl fmt::Debug for WeakApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakApp").finish_non_exhaustive()
+    }
+}
+
+struct Node {
+    info: ServerInfo,
+    sessions: SessionService,
+    channels: ChannelService,
+    front: Option<Front>,
+    shared: Arc<Shared>,
+}
+
+/// What only a frontend has.
+pub(crate) struct Front {
+    pub(crate) hybrid: Hybrid,
+    pub(crate) settings: Arc<ServerSettings>,
+    /// Time zero of the state machines.
+    pub(crate) origin: Instant,
+}
+
+impl Front {
+    pub(crate) fn now(&self) -> pomelo_protocol::Instant {
+        pomelo_protocol::Instant::from_origin(self.origin.elapsed())
+    }
+}
+
+struct Shared {
+    topology: Topology,
+    handlers: Table,
+    remotes: Table,
+    routes: HashMap<String, RouteFn>,
+    states: States,
+    nodes: OnceLock<HashMap<Arc<str>, WeakApp>>,
+    /// For servers that have no clients and so no codec of their own.
+    plain: Codec,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("server", &self.0.info.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Begins an application.
+    pub fn builder() -> AppBuilder {
+        AppBuilder {
+            env: std::env::var("NODE_ENV").unwrap_or_else(|_| "development".to_owned()),
+            dir: PathBuf::from("config"),
+            config: None,
+            setups: Vec::new(),
+            handlers: Table::default(),
+            remotes: Table::default(),
+            routes: HashMap::new(),
+            states: States::default(),
+            problem: None,
+            stop_timeout: STOP_TIMEOUT,
+        }
+    }
+
+    /// This server's entry of servers.json.
+    pub fn info(&self) -> &ServerInfo {
+        &self.0.info
+    }
+
+    /// This server's id.
+    pub fn server_id(&self) -> &str {
+        &self.0.info.id
+    }
+
+    /// This server's type.
+    pub fn server_type(&self) -> &str {
+        &self.0.info.server_type
+    }
+
+    /// Whether clients connect to this server.
+    pub fn is_frontend(&self) -> bool {
+        self.0.front.is_some()
+    }
+
+    /// The sessions of this server; always empty on a backend.
+    pub fn sessions(&self) -> &SessionService {
+        &self.0.sessions
+    }
+
+    /// The channels of this server.
+    pub fn channels(&self) -> &ChannelService {
+        &self.0.channels
+    }
+
+    /// All servers there are.
+    pub fn topology(&self) -> &Topology {
+        &self.0.shared.topology
+    }
+
+    /// Calls a remote: `serverType.service.method`.
+    ///
+    /// ```no_run
+    /// # async fn f(app: pomelo_server::App, session: pomelo_server::FrontendSession)
+    /// # -> Result<(), pomelo_server::Error> {
+    /// let users: Vec<String> =
+    ///     app.rpc("chat.chatRemote.add").route_by(&session).call(("uid", "room")).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn rpc(&self, route: &str) -> RpcCall {
+        RpcCall::new(self.clone(), route)
+    }
+
+    /// The value of this type given to [`AppBuilder::state`].
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.shared.states.get()
+    }
+
+    pub(crate) fn front(&self) -> Option<&Front> {
+        self.0.front.as_ref()
+    }
+
+    pub(crate) fn handlers(&self) -> &Table {
+        &self.0.shared.handlers
+    }
+
+    pub(crate) fn remotes(&self) -> &Table {
+        &self.0.shared.remotes
+    }
+
+    pub(crate) fn codec(&self) -> &Codec {
+        self.0
+            .front
+            .as_ref()
+            .map_or(&self.0.shared.plain, |front| &front.settings.codec)
+    }
+
+    /// A push for this frontend's clients. One that does not fit its schema has an empty body.
+    pub(crate) fn encode_push<T: Serialize + ?Sized>(
+        &self,
+        route: &str,
+        message: &T,
+    ) -> Result<Frame, CodecError> {
+        match self.codec().push(&mut Vec::new(), route, message) {
+            Err(CodecError::Misfit(_)) => Ok(self.codec().empty_push(route)?),
+            other => other,
+        }
+    }
+
+    /// The server with this id, if it runs.
+    pub(crate) fn server(&self, id: &str) -> Result<Self, RpcError> {
+        let nodes = self.0.shared.nodes.get();
+        nodes
+            .and_then(|nodes| nodes.get(id)?.upgrade())
+            .ok_or_else(|| RpcError::UnknownServer(id.to_owned()))
+    }
+
+    pub(crate) fn choose(
+        &self,
+        server_type: &str,
+        session: Option<&RequestSession>,
+    ) -> Result<Arc<str>, RpcError> {
+        let param = session.map(RouteParam::from).unwrap_or_default();
+        self.choose_by(server_type, &param)
+    }
+
+    pub(crate) fn choose_by(
+        &self,
+        server_type: &str,
+        param: &RouteParam,
+    ) -> Result<Arc<str>, RpcError> {
+        let servers = self.topology().by_type(server_type);
+        let routes = &self.0.shared.routes;
+        let chosen = match routes.get(server_type).or_else(|| routes.get("default")) {
+            Some(route) if !servers.is_empty() => route(param, servers),
+            _ => {
+                let uid = param.uid();
+                let key = uid.as_ref().map_or("", |uid| uid.as_str());
+                pick_crc32(key, servers).map(|server| Arc::clone(&server.id))
+            }
+        };
+        chosen.ok_or_else(|| RpcError::NoServer(server_type.to_owned()))
+    }
+}
+
+/// How long a stop waits for connections and handlers: pomelo ends the process after 3 s, too.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What [`AppBuilder::configure`] may change on a server.
+#[derive(Debug)]
+#[must_use]
+pub struct ServerSetup {
+    info: ServerInfo,
+    hybrid: Option<Hybrid>,
+    port: Option<u16>,
+}
+
+impl ServerSetup {
+    /// The server's entry of servers.json.
+    pub fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    /// How clients connect. Default: [`Hybrid::new`].
+    pub fn connector(mut self, hybrid: Hybrid) -> Self {
+        self.hybrid = Some(hybrid);
+        self
+    }
+
+    /// Listens on this port instead of `clientPort`; 0 lets the system choose.
+    pub fn client_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+}
+
+/// An application in the making.
+#[must_use = "an application does nothing before `run` or `start`"]
+pub struct AppBuilder {
+    env: String,
+    dir: PathBuf,
+    config: Option<Config>,
+    setups: Vec<(String, String, SetupFn)>,
+    handlers: Table,
+    remotes: Table,
+    routes: HashMap<String, RouteFn>,
+    states: States,
+    problem: Option<StartError>,
+    stop_timeout: Duration,
+}
+
+type SetupFn = Box<dyn Fn(ServerSetup) -> ServerSetup + Send>;
+
+impl fmt::Debug for AppBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppBuilder")
+            .field("env", &self.env)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AppBuilder {
+    /// Where servers.json and the other files are. Default: `config`.
+    pub fn config_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = dir.into();
+        self
+    }
+
+    /// Takes this configuration instead of files.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// The environment. Default: the variable `NODE_ENV`, else `development`.
+    pub fn env(mut self, env: &str) -> Self {
+        self.env = env.to_owned();
+        self
+    }
+
+    /// Changes servers of matching environments and types; each is a name, several with `|`
+    /// between them, or `all`. Applied in order.
+    pub fn configure(
+        mut self,
+        envs: &str,
+        server_types: &str,
+        setup: impl Fn(ServerSetup) -> ServerSetup + Send + 'static,
+    ) -> Self {
+        self.setups
+            .push((envs.to_owned(), server_types.to_owned(), Box::new(setup)));
+        self
+    }
+
+    /// Registers a handler of clients' messages under `serverType.handler.method`.
+    pub fn handler<A, H: Handler<A>>(mut self, route: &str, handler: H) -> Self {
+        let problem = registered(route, |route| self.handlers.insert(route, handler));
+        self.problem = self.problem.or(problem);
+        self
+    }
+
+    /// Registers a remote under `serverType.service.method`.
+    pub fn remote<A, H: Handler<A>>(mut self, route: &str, remote: H) -> Self {
+        let problem = registered(route, |route| self.remotes.insert(route, remote));
+        self.problem = self.problem.or(problem);
+        self
+    }
+
+    /// Chooses the server of a type for a session or a key; type `default` is for all types
+    /// without one. An answer of `None` fails the request.
+    pub fn route(
+        mut self,
+        server_type: &str,
+        choose: impl Fn(&RouteParam, &[ServerInfo]) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
+        self.routes.insert(server_type.to_owned(), Arc::new(choose));
+        self
+    }
+
+    /// Gives a value to the handlers, which take it as [`State<T>`](crate::State); one per type.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// How long a stop waits for connections to flush and handlers to end. Default: 3 s.
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.stop_timeout = timeout;
+        self
+    }
+
+    /// Starts, and stops in good order on SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn run(self) -> Result<(), StartError> {
+        let running = self.start().await?;
+        terminated().await;
+        running.stop().await;
+        Ok(())
+    }
+
+    /// Starts every server of the environment in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; whatever was started is stopped again.
+    pub async fn start(self) -> Result<Running, StartError> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let config = match self.config {
+            Some(config) => config,
+            None => Config::load(&self.dir, &self.env)?,
+        };
+        if config.servers.is_empty() {
+            return Err(StartError::NoServers(self.env));
+        }
+        let tables = Tables::of(&config, &self.handlers);
+        let shared = Arc::new(Shared {
+            topology: Topology::new(config.servers.clone()),
+            handlers: self.handlers,
+            remotes: self.remotes,
+            routes: self.routes,
+            states: self.states,
+            nodes: OnceLock::new(),
+            plain: Codec::default(),
+        });
+        let mut apps = Vec::new();
+        let mut listeners = Vec::new();
+        let mut addresses = HashMap::new();
+        for info in config.servers {
+            let mut setup = ServerSetup {
+                info,
+                hybrid: None,
+                port: None,
+            };
+            for (envs, types, change) in &self.setups {
+                if matches(envs, &self.env) && matches(types, &setup.info.server_type) {
+                    setup = change(setup);
+                }
+            }
+            let port = setup.port.or(setup.info.client_port).unwrap_or(0);
+            let app = node_of(setup, &tables, &shared)?;
+            if app.is_frontend() {
+                let (listener, address) =
+                    connector::listen(port)
+                        .await
+                        .map_err(|source| StartError::Listen {
+                            server: app.server_id().to_owned(),
+                            address: format!("0.0.0.0:{port}"),
+                            source,
+                        })?;
+                addresses.insert(app.server_id().to_owned(), address);
+                listeners.push((app.clone(), listener));
+            }
+            apps.push(app);
+        }
+        let nodes = apps
+            .iter()
+            .map(|app| (Arc::clone(&app.0.info.id), WeakApp(Arc::downgrade(&app.0))));
+        // Set once: `shared` was made in this call.
+        drop(shared.nodes.set(nodes.collect()));
+
+        let (phase, watching) = watch::channel(Phase::Running);
+        let mut tasks = JoinSet::new();
+        for (app, listener) in listeners {
+            tasks.spawn(connector::serve(
+                app,
+                listener,
+                watching.clone(),
+                self.stop_timeout,
+            ));
+        }
+        Ok(Running {
+            apps,
+            addresses,
+            phase,
+            tasks,
+        })
+    }
+}
+
+fn registered(route: &str, insert: impl FnOnce(&str) -> bool) -> Option<StartError> {
+    let wrong = |problem| Some(StartError::Route(route.to_owned(), problem));
+    let parts: Vec<&str> = route.split('.').collect();
+    if parts.len() != 3 || parts.iter().any(|part| part.is_empty()) {
+        return wrong("must be serverType.service.method");
+    }
+    if insert(route) {
+        None
+    } else {
+        wrong("is registered twice")
+    }
+}
+
+fn matches(names: &str, name: &str) -> bool {
+    names
+        .split('|')
+        .map(str::trim)
+        .any(|one| one == "all" || one == name)
+}
+
+/// What all frontends share, made once.
+struct Tables {
+    dictionary: Result<Dictionary, String>,
+    client: Result<Protos, String>,
+    server: Result<Protos, String>,
+}
+
+impl Tables {
+    fn of(config: &Config, handlers: &Table) -> Self {
+        let extra = config.dictionary.iter().map(String::as_str);
+        let protos = |file: &Option<serde_json::Value>| match file {
+            Some(file) => Protos::parse(file).map_err(|error| error.to_string()),
+            None => Ok(Protos::default()),
+        };
+        Self {
+            dictionary: Dictionary::build(handlers.routes(), extra)
+                .map_err(|error| format!("dictionary: {error}")),
+            client: protos(&config.client_protos).map_err(|e| format!("clientProtos: {e}")),
+            server: protos(&config.server_protos).map_err(|e| format!("serverProtos: {e}")),
+        }
+    }
+}
+
+fn node_of(setup: ServerSetup, tables: &Tables, shared: &Arc<Shared>) -> Result<App, StartError> {
+    let info = setup.info;
+    let front = if info.frontend {
+        Some(
+            front_of(setup.hybrid.unwrap_or_default(), tables).map_err(|problem| {
+                StartError::Tables {
+                    server: info.id.to_string(),
+                    problem,
+                }
+            })?,
+        )
+    } else {
+        None
+    };
+    let single = front
+        .as_ref()
+        .is_some_and(|front| front.hybrid.single_session);
+    Ok(App(Arc::new_cyclic(|node| Node {
+        sessions: SessionService::new(Arc::clone(&info.id), single),
+        channels: ChannelService::new(WeakApp(Weak::clone(node))),
+        front,
+        shared: Arc::clone(shared),
+        info,
+    })))
+}
+
+fn front_of(hybrid: Hybrid, tables: &Tables) -> Result<Front, String> {
+    let mut settings = ServerSettings::default();
+    settings.config.max_package = hybrid.max_package;
+    settings.config.handshake_timeout = hybrid.handshake_timeout;
+    settings.config.heartbeat_timeout = hybrid.heartbeat_timeout;
+    settings.config.outbox_frames = hybrid.mailbox.frames;
+    settings.config.outbox_bytes = hybrid.mailbox.bytes;
+    settings.offer.heartbeat = hybrid.heartbeat;
+    settings.codec.escape_astral = hybrid.escape_astral;
+    if hybrid.use_dict {
+        let dictionary = tables.dictionary.clone()?;
+        settings.offer.dictionary = Some(dictionary.clone());
+        settings.codec.dictionary = Some(dictionary);
+    }
+    if hybrid.use_protobuf {
+        let (client, server) = (tables.client.clone()?, tables.server.clone()?);
+        settings.offer.protos = Some(ProtosOffer::dialect(client.clone(), server.clone()));
+        settings.codec.incoming = client;
+        settings.codec.outgoing = server;
+    }
+    Ok(Front {
+        hybrid,
+        settings: Arc::new(settings),
+        origin: Instant::now(),
+    })
+}
+
+/// Waits for SIGINT or, where there is such a thing, SIGTERM.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    // Without a signal to wait for, the application runs until the process ends.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A running application. Dropping it stops everything at once; [`stop`](Self::stop) in good order.
+#[derive(Debug)]
+pub struct Running {
+    apps: Vec<App>,
+    addresses: HashMap<String, SocketAddr>,
+    phase: watch::Sender<Phase>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// The address each frontend listens on, by server id.
+    pub fn addresses(&self) -> &HashMap<String, SocketAddr> {
+        &self.addresses
+    }
+
+    /// The view of the server with this id.
+    pub fn app(&self, server_id: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.server_id() == server_id)
+    }
+
+    /// Refuses new connections, kicks every session with `server stop`, flushes, waits for
+    /// running handlers and `closed` listeners, and joins every task; the builder's
+    /// `stop_timeout` is the limit.
+    pub async fn stop(mut self) {
+        self.phase.send_replace(Phase::Stopping);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,200 @@
+//! What can go wrong, by who has to act on it.
+
+use std::io;
+
+use pomelo_protocol::{BodyError, CodecError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::config::ConfigError;
+
+/// The failure of a handler, a remote or a filter.
+///
+/// The client sees pomelo's answer to `next(err, response)`: the given response
+/// with `code: 500` added unless it has a `code` of its own, and without a
+/// response exactly `{"code":500}`. The text never leaves the server.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    reply: Option<Value>,
+}
+
+impl Error {
+    /// An error that answers `{"code":500}`; `message` is for the log.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            reply: None,
+        }
+    }
+
+    /// An error that answers `reply`, with `code: 500` added if `reply` has no truthy `code`.
+    ///
+    /// A reply that serde refuses is left out, so that the client gets `{"code":500}`.
+    #[must_use]
+    pub fn with_reply(mut self, reply: impl Serialize) -> Self {
+        self.reply = serde_json::to_value(reply).ok();
+        self
+    }
+
+    /// The text for the log.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The body that the client gets.
+    pub(crate) fn into_body(self) -> Value {
+        // connector.js of pomelo 2.2.7: `if (err && !resp.code) resp.code = 500`.
+        match self.reply {
+            None => code_500(),
+            Some(value) if is_falsy(&value) => code_500(),
+            Some(Value::Object(mut members)) => {
+                if members.get("code").is_none_or(is_falsy) {
+                    members.insert("code".to_owned(), 500.into());
+                }
+                Value::Object(members)
+            }
+            Some(other) => other,
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Any error of the application becomes an [`Error`] with `?`; it answers `{"code":500}`.
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// `{"code":500}`
+pub(crate) fn code_500() -> Value {
+    let mut members = Map::new();
+    members.insert("code".to_owned(), 500.into());
+    Value::Object(members)
+}
+
+/// JavaScript's idea of false, which decides about default answers.
+fn is_falsy(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// Why [`AppBuilder::start`](crate::AppBuilder::start) failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A configuration file is missing, unreadable or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A frontend's port could not be opened.
+    #[error("server {server}: cannot listen on {address}")]
+    Listen {
+        /// The server's id.
+        server: String,
+        /// The address asked for.
+        address: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A route given to `handler` or `remote` has not three parts, or is there twice.
+    #[error("route {0:?} {1}")]
+    Route(String, &'static str),
+    /// The dictionary or the schemas cannot be built.
+    #[error("server {server}: {problem}")]
+    Tables {
+        /// The server's id.
+        server: String,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// There is nothing to run: no server in the configuration.
+    #[error("no servers are configured for environment {0:?}")]
+    NoServers(String),
+}
+
+/// Why a session refused an operation; the texts are pomelo's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The session is closed.
+    #[error("session does not exist, sid: {0}")]
+    Gone(u64),
+    /// The session is bound to another uid.
+    #[error("session has already bind with {0}")]
+    AlreadyBound(String),
+    /// `singleSession` is on and the uid has a session.
+    #[error("singleSession is enabled, and session has already bind with uid: {0}")]
+    SingleSession(String),
+    /// `unbind` of a uid that is not the session's; holds the current one, or `null`.
+    #[error("session has not bind with {0}")]
+    NotBound(String),
+    /// A uid must not be empty.
+    #[error("uid must not be empty")]
+    EmptyUid,
+}
+
+/// Why a push did not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The session is closed or closing.
+    #[error("session is closed")]
+    Closed,
+    /// The session's mailbox is full; under
+    /// [`Overflow::Disconnect`](crate::Overflow::Disconnect) it is being closed for it.
+    #[error("session's mailbox is full")]
+    Full,
+    /// The list of receivers is empty.
+    #[error("uids should not be empty")]
+    NoUids,
+    /// No frontend of the group could be reached.
+    #[error("all uids push message fail")]
+    AllFailed,
+    /// The channel was destroyed.
+    #[error("channel is not running now")]
+    ChannelDestroyed,
+    /// The message cannot be encoded.
+    #[error("the message cannot be encoded")]
+    Encode(#[from] CodecError),
+}
+
+/// Why a remote call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RpcError {
+    /// The route has not the form `serverType.service.method`.
+    #[error("rpc route {0:?} has not three parts")]
+    Route(String),
+    /// No server of this type is there.
+    #[error("can not find server info for type:{0}")]
+    NoServer(String),
+    /// No server has this id.
+    #[error("no server with id {0:?}")]
+    UnknownServer(String),
+    /// The server has no such remote.
+    #[error("no such remote: {0}")]
+    UnknownRemote(String),
+    /// The remote itself failed.
+    #[error("{0}")]
+    Remote(String),
+    /// No answer came in time.
+    #[error("no answer within the time limit")]
+    Timeout,
+    /// The arguments cannot be written as JSON.
+    #[error("arguments cannot be encoded: {0}")]
+    Arguments(String),
+    /// The answer is not what the caller expects.
+    #[error("the answer is of another type")]
+    Answer(#[from] BodyError),
+}

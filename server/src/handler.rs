@@ -1,0 +1,329 @@
+//! What a handler is: extractors in, a reply out; and the table of them.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use pomelo_protocol::{Body, Codec, CodecError, Frame, RequestId, Route};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::session::{BackendSession, FrontendSession, RequestSession};
+
+/// A future on the heap.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Everything a handler can ask for.
+#[derive(Debug)]
+pub struct Request {
+    pub(crate) app: App,
+    pub(crate) route: Route,
+    pub(crate) body: Body,
+    pub(crate) session: Option<RequestSession>,
+}
+
+/// A type that a handler may have as an argument.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a handler",
+    label = "not an extractor",
+    note = "arguments of handlers are `Msg<T>`, `FrontendSession`, `BackendSession`, `RequestSession`, `App`, `State<T>`, `Body`, `Route`, and of remotes also `Args<T>`"
+)]
+pub trait FromRequest: Sized {
+    /// Takes it out of the request.
+    ///
+    /// # Errors
+    ///
+    /// What the client is answered instead of calling the handler.
+    fn from_request(request: &Request) -> Result<Self, Error>;
+}
+
+/// The message, decoded from JSON or from the protobuf dialect alike.
+///
+/// A body that is no JSON, or `null`, `false`, `0` or `""`, is read as `{}`, as
+/// pomelo does; a body that does not fit `T` answers `{"code":500}`.
+#[derive(Debug, Clone)]
+pub struct Msg<T>(pub T);
+
+/// The arguments of a remote call, a tuple normally; nothing is read into what does not fit.
+#[derive(Debug, Clone)]
+pub struct Args<T>(pub T);
+
+/// A value given to [`AppBuilder::state`](crate::AppBuilder::state), shared by all handlers.
+#[derive(Debug)]
+pub struct State<T>(pub Arc<T>);
+
+impl<T: DeserializeOwned> FromRequest for Msg<T> {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        Ok(Self(request.body.decode_or_empty()?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest for Args<T> {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        Ok(Self(request.body.decode()?))
+    }
+}
+
+impl<T: Send + Sync + 'static> FromRequest for State<T> {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        request.app.state().map(Self).ok_or_else(|| {
+            Error::new(format!(
+                "no state of type {} was given",
+                std::any::type_name::<T>()
+            ))
+        })
+    }
+}
+
+impl FromRequest for App {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        Ok(request.app.clone())
+    }
+}
+
+impl FromRequest for Route {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        Ok(request.route.clone())
+    }
+}
+
+impl FromRequest for Body {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        Ok(request.body.clone())
+    }
+}
+
+impl FromRequest for RequestSession {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        request
+            .session
+            .clone()
+            .ok_or_else(|| Error::new("a remote call has no session"))
+    }
+}
+
+impl FromRequest for FrontendSession {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        let session = RequestSession::from_request(request)?;
+        if session.frontend_id() == request.app.server_id() {
+            Ok(Self(session))
+        } else {
+            Err(Error::new("a handler on a backend has a BackendSession"))
+        }
+    }
+}
+
+impl FromRequest for BackendSession {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        let session = RequestSession::from_request(request)?;
+        if session.frontend_id() == request.app.server_id() {
+            Err(Error::new(
+                "a handler on the client's frontend has a FrontendSession",
+            ))
+        } else {
+            Ok(Self(session))
+        }
+    }
+}
+
+/// What a handler answers: any value that serde can write, kept until the
+/// client's encoding is known.
+pub struct Reply(Box<dyn Encode>);
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    /// Answers `value`.
+    ///
+    /// `null`, `false`, `0` and `""` (and so `()` and `None`) answer `{}`, as pomelo does.
+    pub fn new(value: impl Serialize + Send + 'static) -> Self {
+        Self(Box::new(value))
+    }
+
+    pub(crate) fn response(
+        &self,
+        codec: &Codec,
+        id: RequestId,
+        route: &str,
+    ) -> Result<Frame, CodecError> {
+        self.0.response(codec, id, route)
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        self.0.to_json()
+    }
+}
+
+/// Serde's `Serialize` behind a pointer, for the two things that a reply becomes.
+trait Encode: Send {
+    fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError>;
+    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
+}
+
+impl<T: Serialize + Send> Encode for T {
+    fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError> {
+        let frame = codec.response(&mut Vec::new(), id, route, self)?;
+        if codec.outgoing.message(route).is_none() && ends_falsy(frame.as_bytes(), id) {
+            return codec.response(&mut Vec::new(), id, route, &serde_json::Map::new());
+        }
+        Ok(frame)
+    }
+
+    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+}
+
+/// Whether the JSON body of a response is one that pomelo replaces by `{}`.
+fn ends_falsy(package: &[u8], id: RequestId) -> bool {
+    // Head of the package, flag, and the id in groups of seven bits.
+    let groups = usize::try_from((64 - id.get().leading_zeros()).div_ceil(7)).unwrap_or(10);
+    let body = package.get(4 + 1 + groups..).unwrap_or_default();
+    matches!(body, b"null" | b"false" | b"0" | b"0.0" | b"-0.0" | b"\"\"")
+}
+
+/// What a handler may answer: `Reply`, or any value serde can write wrapped in [`Json`],
+/// alone or as the `Ok` of a `Result` whose error is [`Error`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the answer of a handler",
+    label = "not a reply",
+    note = "a handler answers `()`, `Reply`, `Json<T>`, `serde_json::Value`, or a `Result` of one of them with `pomelo_server::Error`"
+)]
+pub trait IntoReply {
+    /// The reply, or what went wrong.
+    ///
+    /// # Errors
+    ///
+    /// The handler's own.
+    fn into_reply(self) -> Result<Reply, Error>;
+}
+
+/// Answers any value that serde can write.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+impl IntoReply for Reply {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoReply for () {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply::new(()))
+    }
+}
+
+impl IntoReply for serde_json::Value {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply::new(self))
+    }
+}
+
+impl<T: Serialize + Send + 'static> IntoReply for Json<T> {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply::new(self.0))
+    }
+}
+
+impl<T: IntoReply> IntoReply for Result<T, Error> {
+    fn into_reply(self) -> Result<Reply, Error> {
+        self.and_then(IntoReply::into_reply)
+    }
+}
+
+/// An async function of up to eight extractors that answers an [`IntoReply`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a handler",
+    note = "a handler is an `async fn` whose arguments all implement `FromRequest` (`Msg<T>`, `FrontendSession`, `App`, ...), whose answer implements `IntoReply`, and whose future is `Send`"
+)]
+pub trait Handler<Arguments>: Clone + Send + Sync + 'static {
+    /// Starts a call; it runs when the future is polled.
+    fn call(&self, request: &Request) -> BoxedReply;
+}
+
+/// The running call of a handler.
+pub type BoxedReply = Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send>>;
+
+macro_rules! handler_of {
+    ($($argument:ident)*) => {
+        impl<F, R, $($argument,)*> Handler<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> R + Clone + Send + Sync + 'static,
+            R: Future<Output: IntoReply> + Send + 'static,
+            $($argument: FromRequest,)*
+        {
+            #[allow(unused_variables, reason = "a handler without arguments looks at nothing")]
+            fn call(&self, request: &Request) -> BoxedReply {
+                let take = || Ok(($($argument::from_request(request)?,)*));
+                match take() {
+                    #[allow(non_snake_case, reason = "one name for the type and its value")]
+                    Ok(($($argument,)*)) => {
+                        let running = self($($argument),*);
+                        Box::pin(async move { running.await.into_reply() })
+                    }
+                    Err(error) => Box::pin(std::future::ready(Err(error))),
+                }
+            }
+        }
+    };
+}
+
+handler_of!();
+handler_of!(A1);
+handler_of!(A1 A2);
+handler_of!(A1 A2 A3);
+handler_of!(A1 A2 A3 A4);
+handler_of!(A1 A2 A3 A4 A5);
+handler_of!(A1 A2 A3 A4 A5 A6);
+handler_of!(A1 A2 A3 A4 A5 A6 A7);
+handler_of!(A1 A2 A3 A4 A5 A6 A7 A8);
+
+type Erased = Arc<dyn Fn(&Request) -> BoxedReply + Send + Sync>;
+
+/// Handlers or remotes by `serverType.service.method`.
+#[derive(Default)]
+pub(crate) struct Table {
+    entries: HashMap<String, Erased>,
+}
+
+impl Table {
+    /// Answers `false` if the route is taken.
+    pub(crate) fn insert<A, H: Handler<A>>(&mut self, route: &str, handler: H) -> bool {
+        let erased: Erased = Arc::new(move |request| handler.call(request));
+        self.entries.insert(route.to_owned(), erased).is_none()
+    }
+
+    pub(crate) fn call(&self, request: &Request) -> Option<BoxedReply> {
+        self.entries
+            .get(&*request.route)
+            .map(|handler| handler(request))
+    }
+
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+}
+
+/// The application's own values, one per type.
+#[derive(Default)]
+pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.get(&TypeId::of::<T>())?).downcast().ok()
+    }
+}

@@ -1,0 +1,77 @@
+//! A game server for unmodified pomelo clients.
+//!
+//! An [`App`] reads `servers.json`, runs every server of it in this process, and calls plain
+//! async functions for the requests of clients:
+//!
+//! ```no_run
+//! use pomelo_server::{App, Error, FrontendSession, Hybrid, Json, Msg};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deserialize)]
+//! struct Enter { username: String }
+//!
+//! #[derive(Serialize)]
+//! struct Entered { code: u16, users: usize }
+//!
+//! async fn enter(
+//!     session: FrontendSession,
+//!     app: App,
+//!     Msg(request): Msg<Enter>,
+//! ) -> Result<Json<Entered>, Error> {
+//!     session.bind(&request.username).await?;
+//!     Ok(Json(Entered { code: 200, users: app.sessions().count() }))
+//! }
+//!
+//! # async fn run() -> Result<(), pomelo_server::StartError> {
+//! App::builder()
+//!     .config_dir("config")
+//!     .configure("all", "connector", |server| {
+//!         server.connector(Hybrid::new().heartbeat_secs(3).use_dict())
+//!     })
+//!     .handler("connector.entryHandler.enter", enter)
+//!     .run()
+//!     .await
+//! # }
+//! ```
+//!
+//! The path of a request is in one file, `dispatch.rs`: route, handler here or forward there,
+//! answer. Requests of a session start in the order they came, inside the connection's own task;
+//! their answers and all pushes leave through the session's one mailbox, in the order they were
+//! made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
+
+mod app;
+mod channel;
+mod config;
+mod connection;
+mod connector;
+mod dispatch;
+mod error;
+mod handler;
+mod mailbox;
+mod rpc;
+mod session;
+mod topology;
+
+pub use app::{App, AppBuilder, Running, ServerSetup};
+pub use channel::{Channel, ChannelService, PushReport};
+pub use config::{Config, ConfigError};
+pub use connector::{Hybrid, Refused};
+pub use error::{Error, PushError, RpcError, SessionError, StartError};
+pub use handler::{
+    Args, BoxedReply, FromRequest, Handler, IntoReply, Json, Msg, Reply, Request, State,
+};
+pub use mailbox::Overflow;
+pub use pomelo_protocol as protocol;
+pub use pomelo_protocol::{Body, CloseReason, Frame, HandshakeRequest, Route};
+pub use rpc::{RouteParam, RpcCall};
+pub use session::{
+    BackendSession, ClosedSession, FrontendSession, RequestSession, Session, SessionService, Uid,
+};
+pub use topology::{ServerInfo, Topology, pick_crc32};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks; what a panic elsewhere left behind is whole, since no user code runs under our locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

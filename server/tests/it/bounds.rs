@@ -1,0 +1,144 @@
+//! A slow peer costs only itself.
+
+use pomelo_server::{CloseReason, FrontendSession, Overflow, PushError, State};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::peer::{Tcp, golden_app, golden_connector, package, request, response, start};
+
+type Closed = mpsc::Sender<CloseReason>;
+
+async fn listen(session: FrontendSession, State(closed): State<Closed>) {
+    session.bind("slow").await.unwrap();
+    session.on_closed(async move |session| closed.send(session.reason).await.unwrap());
+}
+
+/// Pushes to `slow` until a push is refused; answers how many were taken.
+async fn fill(app: &pomelo_server::App) -> usize {
+    let body = json!({"fill": "x".repeat(4096)});
+    let to = [("slow".into(), "connector-1".into())];
+    // Far more than every buffer on the way holds.
+    for taken in 0..100_000 {
+        let report = app
+            .channels()
+            .push_by_uids("onFill", &body, &to)
+            .await
+            .unwrap();
+        if report.overflowed > 0 {
+            return taken;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("never full");
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_disconnected() {
+    let (closed, mut closes) = mpsc::channel(1);
+    let app = golden_app()
+        .state::<Closed>(closed)
+        .handler("connector.s.listen", listen);
+    let app = app.configure("all", "connector", |server| {
+        server.connector(golden_connector().mailbox(64, 1 << 20, Overflow::Disconnect))
+    });
+    let (running, address) = start(app).await;
+    let mut slow = Tcp::ready(address).await;
+    slow.send(&request(1, "connector.s.listen", "{}")).await;
+    assert_eq!(slow.package().await, response(1, "{}"));
+    let mut other = Tcp::ready(address).await;
+
+    let view = running.app("connector-1").unwrap();
+    let session = view.sessions().by_uid("slow").remove(0);
+    assert!(fill(view).await >= 64);
+    assert_eq!(closes.recv().await, Some(CloseReason::OutboxFull));
+    assert!(view.sessions().by_uid("slow").is_empty());
+    assert_eq!(session.dropped_frames(), 1);
+    let frame = pomelo_server::Frame::heartbeat();
+    assert!(matches!(session.send(frame), Err(PushError::Closed)));
+
+    other
+        .send(&request(1, "connector.entryHandler.nothing", "{}"))
+        .await;
+    assert_eq!(other.package().await, response(1, "{}"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_may_drop_frames_instead() {
+    let (closed, _closes) = mpsc::channel(1);
+    let app = golden_app()
+        .state::<Closed>(closed)
+        .handler("connector.s.listen", listen);
+    let app = app.configure("all", "connector", |server| {
+        server.connector(golden_connector().mailbox(64, 1 << 20, Overflow::DropFrame))
+    });
+    let (running, address) = start(app).await;
+    let mut slow = Tcp::ready(address).await;
+    slow.send(&request(1, "connector.s.listen", "{}")).await;
+    assert_eq!(slow.package().await, response(1, "{}"));
+    let view = running.app("connector-1").unwrap();
+    let session = view.sessions().by_uid("slow").remove(0);
+    let taken = fill(view).await;
+    assert_eq!(session.dropped_frames(), 1);
+    // What was taken arrives, whole and in order, and the session is usable again.
+    for _ in 0..taken {
+        assert_eq!(slow.package().await.len(), 4 + 8 + 4096 + 11);
+    }
+    slow.send(&[3, 0, 0, 0]).await;
+    assert_eq!(slow.package().await, [3, 0, 0, 0]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn requests_above_the_limit_wait_and_are_not_lost() {
+    let app = golden_app().configure("all", "connector", |server| {
+        server.connector(golden_connector().max_running(2))
+    });
+    let (running, address) = start(app).await;
+    let mut peer = Tcp::ready(address).await;
+    let mut bytes = Vec::new();
+    for id in 1..=20 {
+        bytes.extend(request(id, "connector.entryHandler.later", r#"{"t":1}"#));
+    }
+    peer.send(&bytes).await;
+    let mut answers = Vec::new();
+    for _ in 1..=20 {
+        answers.push(peer.package().await);
+    }
+    answers.sort();
+    let expected: Vec<_> = (1..=20).map(|id| response(id, r#"{"t":1}"#)).collect();
+    assert_eq!(answers, expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_package_over_the_limit_closes() {
+    let (running, address) = start(golden_app()).await;
+    let mut peer = Tcp::ready(address).await;
+    peer.send(&[4, 0x20, 0, 0]).await;
+    assert_eq!(peer.rest().await, b"");
+    let mut stranger = Tcp::connect(address).await;
+    stranger.send(&package(1, &[b' '; 65537])[..4]).await;
+    assert_eq!(stranger.rest().await, b"");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_handlers_never_end_can_still_be_kicked() {
+    let app = golden_app()
+        .stop_timeout(std::time::Duration::from_millis(50))
+        .configure("all", "connector", |server| {
+            server.connector(golden_connector().max_running(1))
+        });
+    let (running, address) = start(app).await;
+    let mut peer = Tcp::ready(address).await;
+    // In one write, so that the second runs before the answer to the first leaves.
+    let bind = request(1, "connector.entryHandler.bind", r#"{"uid":"u"}"#);
+    let silent = request(2, "connector.entryHandler.silent", "{}");
+    peer.send(&[bind, silent].concat()).await;
+    assert_eq!(peer.package().await, response(1, r#"{"err":null}"#));
+    let view = running.app("connector-1").unwrap();
+    assert_eq!(view.sessions().kick_by_uid("u", Some("bye")), 1);
+    assert_eq!(peer.rest().await, package(5, br#"{"reason":"bye"}"#));
+    running.stop().await;
+}

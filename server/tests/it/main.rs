@@ -1,0 +1,15 @@
+//! The server over loopback sockets, spoken to in raw bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    reason = "helpers of tests may fail the test"
+)]
+
+mod bounds;
+mod exchanges;
+mod http;
+mod lifecycle;
+mod peer;
+mod sessions;
