@@ -355,9 +355,7 @@ impl AppBuilder {
     ///
     /// [`StartError`].
     pub async fn run(self) -> Result<(), StartError> {
-        let running = self.start().await?;
-        terminated().await;
-        running.stop().await;
+        self.start().await?.until_signal().await;
         Ok(())
     }
 
@@ -378,16 +376,9 @@ impl AppBuilder {
             return Err(StartError::NoServers(self.env));
         }
         let tables = Tables::of(&config, &self.handlers);
-        let shared = Arc::new(Shared {
-            topology: Topology::new(config.servers.clone()),
-            handlers: self.handlers,
-            remotes: self.remotes,
-            routes: self.routes,
-            states: self.states,
-            nodes: OnceLock::new(),
-            plain: Codec::default(),
-        });
-        let mut apps = Vec::new();
+        // Every port is bound before any server is made, so that the topology tells the ports
+        // which clients can really connect to.
+        let mut setups = Vec::new();
         let mut listeners = Vec::new();
         let mut addresses = HashMap::new();
         for info in config.servers {
@@ -401,21 +392,34 @@ impl AppBuilder {
                     setup = change(setup);
                 }
             }
-            let port = setup.port.or(setup.info.client_port).unwrap_or(0);
-            let app = node_of(setup, &tables, &shared)?;
-            if app.is_frontend() {
+            if setup.info.frontend {
+                let port = setup.port.or(setup.info.client_port).unwrap_or(0);
                 let (listener, address) =
                     connector::listen(port)
                         .await
                         .map_err(|source| StartError::Listen {
-                            server: app.server_id().to_owned(),
+                            server: setup.info.id.to_string(),
                             address: format!("0.0.0.0:{port}"),
                             source,
                         })?;
-                addresses.insert(app.server_id().to_owned(), address);
-                listeners.push((app.clone(), listener));
+                setup.info.client_port = Some(address.port());
+                addresses.insert(setup.info.id.to_string(), address);
+                listeners.push(listener);
             }
-            apps.push(app);
+            setups.push(setup);
+        }
+        let shared = Arc::new(Shared {
+            topology: Topology::new(setups.iter().map(|setup| setup.info.clone()).collect()),
+            handlers: self.handlers,
+            remotes: self.remotes,
+            routes: self.routes,
+            states: self.states,
+            nodes: OnceLock::new(),
+            plain: Codec::default(),
+        });
+        let mut apps = Vec::new();
+        for setup in setups {
+            apps.push(node_of(setup, &tables, &shared)?);
         }
         let nodes = apps
             .iter()
@@ -425,9 +429,10 @@ impl AppBuilder {
 
         let (phase, watching) = watch::channel(Phase::Running);
         let mut tasks = JoinSet::new();
-        for (app, listener) in listeners {
+        let frontends = apps.iter().filter(|app| app.is_frontend());
+        for (app, listener) in frontends.zip(listeners) {
             tasks.spawn(connector::serve(
-                app,
+                app.clone(),
                 listener,
                 watching.clone(),
                 self.stop_timeout,
@@ -575,6 +580,12 @@ impl Running {
     /// The view of the server with this id.
     pub fn app(&self, server_id: &str) -> Option<&App> {
         self.apps.iter().find(|app| app.server_id() == server_id)
+    }
+
+    /// Runs until SIGINT or SIGTERM, then [stops](Self::stop).
+    pub async fn until_signal(self) {
+        terminated().await;
+        self.stop().await;
     }
 
     /// Refuses new connections, kicks every session with `server stop`, flushes, waits for

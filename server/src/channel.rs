@@ -211,6 +211,15 @@ impl Channel {
             .collect()
     }
 
+    /// The frontend a member is on, as it was added; the first one if it was added on several.
+    pub fn member(&self, uid: &str) -> Option<Arc<str>> {
+        let groups = lock(&self.inner.groups);
+        let mut groups = groups.iter();
+        let (frontend, _) =
+            groups.find(|(_, uids)| uids.iter().any(|member| member.as_str() == uid))?;
+        Some(Arc::clone(frontend))
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         lock(&self.inner.groups)

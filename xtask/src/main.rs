@@ -1,5 +1,6 @@
 //! Everything a newcomer or CI runs: `cargo xtask SUBCOMMAND`.
 
+mod demo;
 mod fuzz;
 mod protos;
 mod test;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask SUBCOMMAND
 
+  demo      run the chat every pomelo user knows
   fuzz      run the fuzz targets
   protos    make clientProtos.json and serverProtos.json from .proto files
   test      run all tests, those that need Node included
@@ -24,6 +26,8 @@ enum Error {
     Arguments(#[from] lexopt::Error),
     #[error(transparent)]
     Fuzz(#[from] fuzz::Error),
+    #[error(transparent)]
+    Demo(#[from] demo::Error),
     #[error(transparent)]
     Protos(#[from] protos::Error),
     #[error(transparent)]
@@ -49,6 +53,8 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
                 Some(options) => fuzz::run(&options)?,
                 None => println!("{}", fuzz::USAGE),
             },
+            "demo" if demo::wants_help(&args) => println!("{}", demo::USAGE),
+            "demo" => demo::run(args)?,
             "protos" => match protos::Options::parse(args)? {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),
