@@ -1,228 +1,27 @@
-//! The application: what is registered, and the servers it runs.
+//! An application in the making: what is registered, and how its servers are set up.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use pomelo_protocol::protobuf::Protos;
-use pomelo_protocol::{Codec, CodecError, Dictionary, Frame, ProtosOffer, ServerSettings};
-use serde::Serialize;
+use pomelo_protocol::{Codec, Dictionary, ProtosOffer, ServerSettings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::running::Running;
+use super::{App, Front, Node, Shared, WeakApp};
 use crate::channel::ChannelService;
 use crate::config::Config;
 use crate::connector::{self, Hybrid, Phase};
-use crate::error::{RpcError, StartError};
+use crate::error::StartError;
 use crate::handler::{Handler, States, Table};
-use crate::rpc::{RouteFn, RouteParam, RpcCall};
-use crate::session::{RequestSession, SessionService};
-use crate::topology::{ServerInfo, Topology, pick_crc32};
-
-/// The application as one of its servers sees it: a cheap handle.
-///
-/// All servers of servers.json run in this process, each with its own sessions and channels.
-/// The `App` that a handler or a remote gets is that of the server it runs on.
-#[derive(Clone)]
-pub struct App(Arc<Node>);
-
-/// An `App` that does not keep the application alive.
-#[derive(Clone)]
-pub(crate) struct WeakApp(Weak<Node>);
-
-impl WeakApp {
-    pub(crate) fn upgrade(&self) -> Option<App> {
-        self.0.upgrade().map(App)
-    }
-}
-
-impl fmt::Debug for WeakApp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakApp").finish_non_exhaustive()
-    }
-}
-
-struct Node {
-    info: ServerInfo,
-    sessions: SessionService,
-    channels: ChannelService,
-    front: Option<Front>,
-    shared: Arc<Shared>,
-}
-
-/// What only a frontend has.
-pub(crate) struct Front {
-    pub(crate) hybrid: Hybrid,
-    pub(crate) settings: Arc<ServerSettings>,
-    /// Time zero of the state machines.
-    pub(crate) origin: Instant,
-}
-
-impl Front {
-    pub(crate) fn now(&self) -> pomelo_protocol::Instant {
-        pomelo_protocol::Instant::from_origin(self.origin.elapsed())
-    }
-}
-
-struct Shared {
-    topology: Topology,
-    handlers: Table,
-    remotes: Table,
-    routes: HashMap<String, RouteFn>,
-    states: States,
-    nodes: OnceLock<HashMap<Arc<str>, WeakApp>>,
-    /// For servers that have no clients and so no codec of their own.
-    plain: Codec,
-}
-
-impl fmt::Debug for App {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("server", &self.0.info.id)
-            .finish_non_exhaustive()
-    }
-}
-
-impl App {
-    /// Begins an application.
-    pub fn builder() -> AppBuilder {
-        AppBuilder {
-            env: std::env::var("NODE_ENV").unwrap_or_else(|_| "development".to_owned()),
-            dir: PathBuf::from("config"),
-            config: None,
-            setups: Vec::new(),
-            handlers: Table::default(),
-            remotes: Table::default(),
-            routes: HashMap::new(),
-            states: States::default(),
-            problem: None,
-            stop_timeout: STOP_TIMEOUT,
-        }
-    }
-
-    /// This server's entry of servers.json.
-    pub fn info(&self) -> &ServerInfo {
-        &self.0.info
-    }
-
-    /// This server's id.
-    pub fn server_id(&self) -> &str {
-        &self.0.info.id
-    }
-
-    /// This server's type.
-    pub fn server_type(&self) -> &str {
-        &self.0.info.server_type
-    }
-
-    /// Whether clients connect to this server.
-    pub fn is_frontend(&self) -> bool {
-        self.0.front.is_some()
-    }
-
-    /// The sessions of this server; always empty on a backend.
-    pub fn sessions(&self) -> &SessionService {
-        &self.0.sessions
-    }
-
-    /// The channels of this server.
-    pub fn channels(&self) -> &ChannelService {
-        &self.0.channels
-    }
-
-    /// All servers there are.
-    pub fn topology(&self) -> &Topology {
-        &self.0.shared.topology
-    }
-
-    /// Calls a remote: `serverType.service.method`.
-    ///
-    /// ```no_run
-    /// # async fn f(app: pomelo_server::App, session: pomelo_server::FrontendSession)
-    /// # -> Result<(), pomelo_server::Error> {
-    /// let users: Vec<String> =
-    ///     app.rpc("chat.chatRemote.add").route_by(&session).call(("uid", "room")).await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn rpc(&self, route: &str) -> RpcCall {
-        RpcCall::new(self.clone(), route)
-    }
-
-    /// The value of this type given to [`AppBuilder::state`].
-    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.shared.states.get()
-    }
-
-    pub(crate) fn front(&self) -> Option<&Front> {
-        self.0.front.as_ref()
-    }
-
-    pub(crate) fn handlers(&self) -> &Table {
-        &self.0.shared.handlers
-    }
-
-    pub(crate) fn remotes(&self) -> &Table {
-        &self.0.shared.remotes
-    }
-
-    pub(crate) fn codec(&self) -> &Codec {
-        self.0
-            .front
-            .as_ref()
-            .map_or(&self.0.shared.plain, |front| &front.settings.codec)
-    }
-
-    /// A push for this frontend's clients. One that does not fit its schema has an empty body.
-    pub(crate) fn encode_push<T: Serialize + ?Sized>(
-        &self,
-        route: &str,
-        message: &T,
-    ) -> Result<Frame, CodecError> {
-        match self.codec().push(&mut Vec::new(), route, message) {
-            Err(CodecError::Misfit(_)) => Ok(self.codec().empty_push(route)?),
-            other => other,
-        }
-    }
-
-    /// The server with this id, if it runs.
-    pub(crate) fn server(&self, id: &str) -> Result<Self, RpcError> {
-        let nodes = self.0.shared.nodes.get();
-        nodes
-            .and_then(|nodes| nodes.get(id)?.upgrade())
-            .ok_or_else(|| RpcError::UnknownServer(id.to_owned()))
-    }
-
-    pub(crate) fn choose(
-        &self,
-        server_type: &str,
-        session: Option<&RequestSession>,
-    ) -> Result<Arc<str>, RpcError> {
-        let param = session.map(RouteParam::from).unwrap_or_default();
-        self.choose_by(server_type, &param)
-    }
-
-    pub(crate) fn choose_by(
-        &self,
-        server_type: &str,
-        param: &RouteParam,
-    ) -> Result<Arc<str>, RpcError> {
-        let servers = self.topology().by_type(server_type);
-        let routes = &self.0.shared.routes;
-        let chosen = match routes.get(server_type).or_else(|| routes.get("default")) {
-            Some(route) if !servers.is_empty() => route(param, servers),
-            _ => {
-                let uid = param.uid();
-                let key = uid.as_ref().map_or("", |uid| uid.as_str());
-                pick_crc32(key, servers).map(|server| Arc::clone(&server.id))
-            }
-        };
-        chosen.ok_or_else(|| RpcError::NoServer(server_type.to_owned()))
-    }
-}
+use crate::rpc::{RouteFn, RouteParam};
+use crate::session::SessionService;
+use crate::topology::{ServerInfo, Topology};
 
 /// How long a stop waits for connections and handlers: pomelo ends the process after 3 s, too.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -281,6 +80,21 @@ impl fmt::Debug for AppBuilder {
 }
 
 impl AppBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            env: std::env::var("NODE_ENV").unwrap_or_else(|_| "development".to_owned()),
+            dir: PathBuf::from("config"),
+            config: None,
+            setups: Vec::new(),
+            handlers: Table::default(),
+            remotes: Table::default(),
+            routes: HashMap::new(),
+            states: States::default(),
+            problem: None,
+            stop_timeout: STOP_TIMEOUT,
+        }
+    }
+
     /// Where servers.json and the other files are. Default: `config`.
     pub fn config_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = dir.into();
@@ -541,58 +355,4 @@ fn front_of(hybrid: Hybrid, tables: &Tables) -> Result<Front, String> {
         settings: Arc::new(settings),
         origin: Instant::now(),
     })
-}
-
-/// Waits for SIGINT or, where there is such a thing, SIGTERM.
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    // Without a signal to wait for, the application runs until the process ends.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// A running application. Dropping it stops everything at once; [`stop`](Self::stop) in good order.
-#[derive(Debug)]
-pub struct Running {
-    apps: Vec<App>,
-    addresses: HashMap<String, SocketAddr>,
-    phase: watch::Sender<Phase>,
-    tasks: JoinSet<()>,
-}
-
-impl Running {
-    /// The address each frontend listens on, by server id.
-    pub fn addresses(&self) -> &HashMap<String, SocketAddr> {
-        &self.addresses
-    }
-
-    /// The view of the server with this id.
-    pub fn app(&self, server_id: &str) -> Option<&App> {
-        self.apps.iter().find(|app| app.server_id() == server_id)
-    }
-
-    /// Runs until SIGINT or SIGTERM, then [stops](Self::stop).
-    pub async fn until_signal(self) {
-        terminated().await;
-        self.stop().await;
-    }
-
-    /// Refuses new connections, kicks every session with `server stop`, flushes, waits for
-    /// running handlers and `closed` listeners, and joins every task; the builder's
-    /// `stop_timeout` is the limit.
-    pub async fn stop(mut self) {
-        self.phase.send_replace(Phase::Stopping);
-        while self.tasks.join_next().await.is_some() {}
-    }
 }
