@@ -61,6 +61,7 @@
 //! # Features
 //!
 //! - `gzip` (default): inflate bodies that carry the compression flag, deflate on request.
+//! - `codec`: packages through tokio-util's `Framed` (`PackageCodec`); the only one that knows Tokio.
 //! - `crypto`: check the signatures of pomelo's option `useCrypto` (`crypto::PublicKey`).
 
 mod body;
@@ -80,6 +81,8 @@ mod json;
 mod message;
 pub mod mqtt;
 pub mod package;
+#[cfg(feature = "codec")]
+mod package_codec;
 pub mod protobuf;
 pub mod socketio;
 mod text;
@@ -99,4 +102,6 @@ pub use handshake::{
 };
 pub use message::{Message, MessageHead, MessageKind, RequestId, Route, RouteCode, WireRoute};
 pub use package::{Frame, Package, PackageDecoder, PackageKind, PackageRef, write_package};
+#[cfg(feature = "codec")]
+pub use package_codec::{PackageCodec, PackageCodecError};
 pub use time::Instant;
