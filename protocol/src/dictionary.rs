@@ -80,6 +80,8 @@ impl Dictionary {
     /// The dictionary of a client, from `routeToCode` or `dict` of a handshake response. Entries
     /// that are no usable pair are left out: the server simply will not use them.
     pub fn from_handshake(dict: &Map<String, Value>) -> Self {
+        // Where two routes share a code the later one gets it, as in a JavaScript client.
+        let dict = in_javascript_order(dict);
         let pairs = dict
             .iter()
             .filter_map(|(name, code)| {
@@ -89,7 +91,7 @@ impl Dictionary {
                 Some((Route::new(name).ok()?, code))
             })
             .collect();
-        Self::new(pairs, dict)
+        Self::new(pairs, &dict)
     }
 
     fn new(pairs: Vec<(Route, RouteCode)>, dict: &Map<String, Value>) -> Self {

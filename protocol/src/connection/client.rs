@@ -1,6 +1,7 @@
 //! The client's end: `AwaitResponse -> Working -> closed`.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,6 +103,8 @@ struct Early {
     id: Option<RequestId>,
     route: Route,
     body: Value,
+    /// Of the body as JSON.
+    bytes: usize,
 }
 
 impl ClientConnection {
@@ -312,10 +315,17 @@ impl ClientConnection {
                     return Err(RequestError::TooManyPending);
                 }
                 let body = serde_json::to_value(body).map_err(CodecError::from)?;
+                let mut bytes = Counter(0);
+                serde_json::to_writer(&mut bytes, &body).map_err(CodecError::from)?;
+                let waiting: usize = early.iter().map(|message| message.bytes).sum();
+                if !early.is_empty() && waiting.saturating_add(bytes.0) > self.config.outbox_bytes {
+                    return Err(SendError::Full.into());
+                }
                 early.push_back(Early {
                     id,
                     route: known.clone(),
                     body,
+                    bytes: bytes.0,
                 });
             }
             State::Working => {
@@ -376,13 +386,16 @@ impl ClientConnection {
             State::AwaitResponse(early) => early,
             State::Working => VecDeque::new(),
         };
-        for Early { id, route, body } in early {
+        for Early {
+            id, route, body, ..
+        } in early
+        {
             // The schema is known only now. A message that does not fit it is sent without a body,
             // as the browser client does, so that the request is answered all the same.
             let frame = encode(&self.codec, &mut self.scratch, id, &route, &body)
                 .or_else(|_| encode_empty(&mut self.scratch, id, &route));
             if let Ok(frame) = frame {
-                // Taken already, at most `max_pending` of them: a full queue must not lose them.
+                // Taken already, within the limits: a full queue must not lose them.
                 self.link.outbox.push_control(frame);
             }
         }
@@ -469,6 +482,20 @@ fn encode_empty(
     Frame::build(scratch, PackageKind::Data, |out| head.write(out, false))
 }
 
+/// Counts the bytes written to it.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// pomelo sends `{"reason":...}`, pitaya nothing, others may send bare text.
 fn kick_reason(body: &[u8]) -> Option<String> {
     let text = crate::text::decode_utf8(body);
@@ -511,5 +538,20 @@ mod tests {
         ));
         let sent = std::iter::from_fn(|| client.poll_transmit()).count();
         assert_eq!(sent, 1 + 5, "the acknowledgement and every request");
+    }
+
+    #[test]
+    fn requests_that_wait_for_the_handshake_are_bounded_in_bytes() {
+        let config = Config {
+            outbox_bytes: 100,
+            ..Config::client()
+        };
+        let hello = HandshakeRequest::new("test", "1");
+        let mut client =
+            ClientConnection::new(Instant::default(), config, hello, Tables::default());
+        client.request("a.b.c", &"x".repeat(200)).unwrap();
+        let refused = client.request("a.b.c", &1);
+        assert!(matches!(refused, Err(RequestError::Send(SendError::Full))));
+        assert_eq!(client.pending(), 1);
     }
 }

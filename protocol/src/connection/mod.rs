@@ -165,8 +165,10 @@ impl Outbox {
 #[derive(Debug)]
 struct Link {
     decoder: PackageDecoder,
-    /// The newest bytes are a whole transport message: packages must end with it.
+    /// The bytes in the decoder are a whole transport message: packages must end with it.
     in_message: bool,
+    /// Transport messages behind that one, which came while the application was deciding.
+    messages: VecDeque<Bytes>,
     /// The peer has sent its last byte.
     eof: bool,
     outbox: Outbox,
@@ -187,6 +189,7 @@ impl Link {
         Self {
             decoder: PackageDecoder::new(max_body),
             in_message: false,
+            messages: VecDeque::new(),
             eof: false,
             outbox: Outbox::default(),
             now,
@@ -200,10 +203,22 @@ impl Link {
 
     fn receive(&mut self, now: Instant, bytes: Bytes, whole_message: bool) {
         self.now = self.now.max(now);
-        if self.is_open() {
+        if !self.is_open() {
+        } else if whole_message && self.waiting() > 0 {
+            if !bytes.is_empty() {
+                self.messages.push_back(bytes);
+            }
+        } else {
             self.in_message = whole_message;
             self.decoder.push(bytes);
         }
+    }
+
+    /// What received bytes that are not handled yet cost in memory.
+    fn waiting(&self) -> usize {
+        let messages = self.messages.iter();
+        let behind: usize = messages.map(|m| m.len() + size_of::<Bytes>()).sum();
+        self.decoder.buffered() + behind
     }
 
     /// The next whole package. Ends the connection on a broken stream.
@@ -216,6 +231,11 @@ impl Link {
             Ok(None) if self.in_message && self.decoder.buffered() > 0 => {
                 self.fail(CloseReason::Protocol(DecodeError::PackageCut));
                 None
+            }
+            Ok(None) if !self.messages.is_empty() => {
+                self.decoder
+                    .push(self.messages.pop_front().unwrap_or_default());
+                self.next_package()
             }
             Ok(None) => {
                 if self.eof {
@@ -235,6 +255,7 @@ impl Link {
         if self.is_open() {
             self.end = End::Untold(reason);
             self.decoder.discard();
+            self.messages = VecDeque::new();
         }
     }
 

@@ -254,7 +254,7 @@ impl ServerConnection {
         self.link.receive(now, bytes, whole_message);
         // Nothing is taken until the application has decided, and it may take its time.
         let max = self.settings.config.max_handshake;
-        let len = u32::try_from(self.link.decoder.buffered()).unwrap_or(u32::MAX);
+        let len = u32::try_from(self.link.waiting()).unwrap_or(u32::MAX);
         if matches!(self.state, State::Deciding(_)) && len > max {
             self.link
                 .fail(DecodeError::TooMuchEarlyData { len, max }.into());

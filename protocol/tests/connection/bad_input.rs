@@ -274,6 +274,50 @@ fn a_client_that_talks_on_while_the_application_decides_is_bounded() {
 }
 
 #[test]
+fn messages_that_come_while_the_application_decides_keep_their_ends() {
+    let mut server = server(settings());
+    server.handle_message(at(0), package(PackageKind::Handshake, HELLO));
+    assert!(matches!(
+        server_events(&mut server)[..],
+        [ServerEvent::Handshake(_)]
+    ));
+    let heartbeat = package(PackageKind::Heartbeat, b"");
+    let (start, rest) = heartbeat.split_at(2);
+    for part in [&package(PackageKind::HandshakeAck, b""), start, rest] {
+        server.handle_message(at(1), Bytes::copy_from_slice(part));
+        assert!(server_events(&mut server).is_empty());
+    }
+    server.accept(at(2), None);
+    let events = server_events(&mut server);
+    let cut = CloseReason::Protocol(DecodeError::PackageCut);
+    assert!(
+        matches!(&events[..], [ServerEvent::Ready, ServerEvent::Closed(r)] if *r == cut),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn many_small_messages_while_the_application_decides_are_bounded() {
+    let mut server = server(settings());
+    server.handle_message(at(0), package(PackageKind::Handshake, HELLO));
+    server_events(&mut server);
+    let closed_after = (1..65_536).find(|_| {
+        server.handle_message(at(1), Bytes::from_static(&[0x03]));
+        let events = server_events(&mut server);
+        matches!(
+            &events[..],
+            [ServerEvent::Closed(CloseReason::Protocol(
+                DecodeError::TooMuchEarlyData { .. }
+            ))]
+        )
+    });
+    assert!(
+        closed_after.is_some_and(|count| count < 3_000),
+        "{closed_after:?}"
+    );
+}
+
+#[test]
 fn a_handshake_has_a_deadline_on_both_sides() {
     let mut server = server(settings());
     assert_eq!(server.poll_timeout(), Some(at(10_000)));
