@@ -18,6 +18,7 @@ use crate::channel::ChannelService;
 use crate::config::Config;
 use crate::connector::{self, Hybrid, Phase};
 use crate::error::StartError;
+use crate::events::{Event, Events, Listener};
 use crate::handler::{Handler, States, Table};
 use crate::rpc::{RouteFn, RouteParam};
 use crate::session::SessionService;
@@ -65,6 +66,7 @@ pub struct AppBuilder {
     remotes: Table,
     routes: HashMap<String, RouteFn>,
     states: States,
+    listeners: Vec<Listener>,
     problem: Option<StartError>,
     stop_timeout: Duration,
 }
@@ -90,6 +92,7 @@ impl AppBuilder {
             remotes: Table::default(),
             routes: HashMap::new(),
             states: States::default(),
+            listeners: Vec::new(),
             problem: None,
             stop_timeout: STOP_TIMEOUT,
         }
@@ -154,6 +157,29 @@ impl AppBuilder {
     /// Gives a value to the handlers, which take it as [`State<T>`](crate::State); one per type.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
+        self
+    }
+
+    /// Listens to what happens to every server of this process; the `App` is the server's.
+    ///
+    /// A listener is given one event after the other, in the order in which they happened: the
+    /// next one waits until the listener is done with this one. Several listeners do not wait
+    /// for each other. A panic is logged and ends nothing but the listener's work on that event.
+    ///
+    /// ```
+    /// # use pomelo_server::{App, Event};
+    /// let app = App::builder().on_event(async |app: App, event| {
+    ///     if let Event::CloseSession(session) = event {
+    ///         println!("{}: {:?} is gone: {}", app.server_id(), session.uid, session.reason);
+    ///     }
+    /// });
+    /// ```
+    pub fn on_event<F, R>(mut self, listen: F) -> Self
+    where
+        F: Fn(App, Event) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.listeners.push(Listener::new(listen));
         self
     }
 
@@ -231,9 +257,13 @@ impl AppBuilder {
             nodes: OnceLock::new(),
             plain: Codec::default(),
         });
+        let mut events = Events::default();
+        for listener in &self.listeners {
+            events.add(listener);
+        }
         let mut apps = Vec::new();
         for setup in setups {
-            apps.push(node_of(setup, &tables, &shared)?);
+            apps.push(node_of(setup, &tables, &shared, &events)?);
         }
         let nodes = apps
             .iter()
@@ -252,11 +282,25 @@ impl AppBuilder {
                 self.stop_timeout,
             ));
         }
+        let closers = self.listeners.iter().map(Listener::closer).collect();
+        let mut listeners = JoinSet::new();
+        for listener in self.listeners {
+            listeners.spawn(listener.run());
+        }
+        for app in &apps {
+            app.emit_with(|| Event::StartServer(Arc::clone(&app.info().id)));
+        }
+        for app in &apps {
+            app.emit(Event::StartAll);
+        }
         Ok(Running {
             apps,
             addresses,
             phase,
             tasks,
+            listeners,
+            closers,
+            stop_timeout: self.stop_timeout,
         })
     }
 }
@@ -304,7 +348,12 @@ impl Tables {
     }
 }
 
-fn node_of(setup: ServerSetup, tables: &Tables, shared: &Arc<Shared>) -> Result<App, StartError> {
+fn node_of(
+    setup: ServerSetup,
+    tables: &Tables,
+    shared: &Arc<Shared>,
+    events: &Events,
+) -> Result<App, StartError> {
     let info = setup.info;
     let front = if info.frontend {
         Some(
@@ -325,6 +374,7 @@ fn node_of(setup: ServerSetup, tables: &Tables, shared: &Arc<Shared>) -> Result<
         sessions: SessionService::new(Arc::clone(&info.id), single),
         channels: ChannelService::new(WeakApp(Weak::clone(node))),
         front,
+        events: events.clone(),
         shared: Arc::clone(shared),
         info,
     })))

@@ -17,6 +17,7 @@ pub use self::running::Running;
 use crate::channel::ChannelService;
 use crate::connector::Hybrid;
 use crate::error::RpcError;
+use crate::events::Events;
 use crate::handler::{States, Table};
 use crate::rpc::{RouteFn, RouteParam, RpcCall};
 use crate::session::{RequestSession, SessionService};
@@ -50,6 +51,7 @@ struct Node {
     sessions: SessionService,
     channels: ChannelService,
     front: Option<Front>,
+    events: Events,
     shared: Arc<Shared>,
 }
 
@@ -147,6 +149,10 @@ impl App {
 
     pub(crate) fn front(&self) -> Option<&Front> {
         self.0.front.as_ref()
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
     }
 
     pub(crate) fn handlers(&self) -> &Table {
