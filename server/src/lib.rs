@@ -46,6 +46,7 @@ mod connection;
 mod connector;
 mod cron;
 mod dispatch;
+mod encode;
 mod error;
 mod events;
 mod handler;

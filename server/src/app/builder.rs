@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pomelo_protocol::protobuf::Protos;
-use pomelo_protocol::{Codec, Dictionary, ProtosOffer, ServerSettings};
+use pomelo_protocol::{Dictionary, ProtosOffer, ServerSettings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -249,13 +250,15 @@ impl AppBuilder {
             setups.push(setup);
         }
         let shared = Arc::new(Shared {
-            topology: Topology::new(setups.iter().map(|setup| setup.info.clone()).collect()),
+            topology: ArcSwap::from_pointee(Topology::new(
+                setups.iter().map(|setup| setup.info.clone()).collect(),
+            )),
+            changing: Mutex::default(),
             handlers: self.handlers,
             remotes: self.remotes,
             routes: self.routes,
             states: self.states,
             nodes: OnceLock::new(),
-            plain: Codec::default(),
         });
         let mut events = Events::default();
         for listener in &self.listeners {
@@ -402,7 +405,7 @@ fn front_of(hybrid: Hybrid, tables: &Tables) -> Result<Front, String> {
     }
     Ok(Front {
         hybrid,
-        settings: Arc::new(settings),
+        settings: ArcSwap::from_pointee(settings),
         origin: Instant::now(),
     })
 }
