@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use serde::Serialize;
 
 use crate::app::{App, WeakApp};
+use crate::encode::Encoded;
 use crate::error::PushError;
 use crate::lock;
 use crate::session::{Session, Uid};
@@ -126,9 +127,9 @@ impl ChannelService {
                 let Ok(frontend) = app.server(&server.id) else {
                     continue;
                 };
-                let frame = frontend.encode_push(route, message)?;
+                let mut push = Encoded::new(&frontend, route, message)?;
                 for session in frontend.sessions().all() {
-                    report.count(session.send(frame.clone()));
+                    report.count(session.send(push.frame(&session)?));
                 }
             }
             Ok(report)
@@ -309,12 +310,12 @@ fn push_to_groups<T: Serialize + ?Sized>(
             }
         };
         reached = true;
-        let frame = frontend.encode_push(route, message)?;
+        let mut push = Encoded::new(&frontend, route, message)?;
         for uid in uids {
             let sessions: Vec<Session> = frontend.sessions().by_uid(uid.as_str());
             let mut found = false;
             for session in sessions {
-                found |= report.count(session.send(frame.clone()));
+                found |= report.count(session.send(push.frame(&session)?));
             }
             if !found {
                 report.failed.push(uid.clone());

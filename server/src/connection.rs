@@ -6,12 +6,15 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use pomelo_protocol::{CloseReason, HandshakeRequest, ServerConnection, ServerEvent};
+use pomelo_protocol::{
+    CloseReason, HandshakeRequest, ServerConnection, ServerEvent, ServerSettings,
+};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -60,13 +63,16 @@ pub(crate) async fn run(
         drop(stream.shutdown().await);
         return;
     };
-    let machine = ServerConnection::new(front.now(), front.settings.clone());
+    // The tables of this connection for as long as it lasts.
+    let tables = front.settings();
+    let machine = ServerConnection::new(front.now(), Arc::clone(&tables));
     let driver = Driver {
         app: &app,
         front,
         stream,
         peer,
         machine,
+        tables,
         transport: opened.transport,
         out: opened.out,
         session: None,
@@ -182,6 +188,7 @@ struct Driver<'a> {
     stream: TcpStream,
     peer: SocketAddr,
     machine: ServerConnection,
+    tables: Arc<ServerSettings>,
     transport: Transport,
     out: Outgoing,
     /// From the handshake's ack on.
@@ -378,7 +385,8 @@ impl Driver<'_> {
             ServerEvent::Handshake(request) => self.shake_hands(request),
             ServerEvent::Ready => {
                 let limits = self.front.hybrid.mailbox;
-                self.session = Some(self.app.sessions().create(self.peer, limits));
+                let tables = Arc::clone(&self.tables);
+                self.session = Some(self.app.sessions().create(self.peer, limits, tables));
             }
             ServerEvent::Request { id, route, body } => {
                 if let Some(session) = self.session.clone() {

@@ -41,7 +41,7 @@ pub(crate) async fn dispatch(
         tracing::debug!(route = &*route, session = session.id(), %error, "request failed");
     }
     if let Some(id) = id {
-        respond(&app, &session, id, &route, outcome);
+        respond(&session, id, &route, outcome);
     }
 }
 
@@ -80,7 +80,8 @@ async fn call(
     let there = if server_type == app.server_type() {
         app.clone()
     } else {
-        let servers = app.topology().by_type(server_type);
+        let topology = app.topology();
+        let servers = topology.by_type(server_type);
         // A frontend has no msgRemote: requests to another frontend type fail.
         if servers.iter().any(|server: &ServerInfo| server.frontend) {
             return Err(Error::new("the route is of another frontend type"));
@@ -100,15 +101,9 @@ async fn call(
     }
 }
 
-fn respond(
-    app: &App,
-    session: &Session,
-    id: RequestId,
-    route: &Route,
-    outcome: Result<Reply, Error>,
-) {
+fn respond(session: &Session, id: RequestId, route: &Route, outcome: Result<Reply, Error>) {
     let reply = outcome.unwrap_or_else(|error| Reply::new(error.into_body()));
-    let codec = app.codec();
+    let codec = &session.tables().codec;
     let frame = match reply.response(codec, id, route) {
         Ok(frame) => Ok(frame),
         // A response that does not fit its schema has an empty body.

@@ -182,6 +182,9 @@ pub enum RpcError {
     /// No server has this id.
     #[error("no server with id {0:?}")]
     UnknownServer(String),
+    /// The server with this id runs in another process, and nothing leads there.
+    #[error("server {0:?} does not run in this process")]
+    NotHere(String),
     /// The server has no such remote.
     #[error("no such remote: {0}")]
     UnknownRemote(String),

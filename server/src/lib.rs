@@ -44,8 +44,11 @@ mod channel;
 mod config;
 mod connection;
 mod connector;
+mod cron;
 mod dispatch;
+mod encode;
 mod error;
+mod events;
 mod handler;
 mod mailbox;
 mod rpc;
@@ -56,7 +59,9 @@ pub use app::{App, AppBuilder, Running, ServerSetup};
 pub use channel::{Channel, ChannelService, PushReport};
 pub use config::{Config, ConfigError};
 pub use connector::{Hybrid, Refused};
+pub use cron::CronEntry;
 pub use error::{Error, PushError, RpcError, SessionError, StartError};
+pub use events::Event;
 pub use handler::{
     Args, BoxedReply, FromRequest, Handler, IntoReply, Json, Msg, Reply, Request, State,
 };

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use pomelo_protocol::{CloseReason, Frame};
+use pomelo_protocol::{CloseReason, Frame, ServerSettings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -107,6 +107,7 @@ struct Inner {
     peer: SocketAddr,
     service: Weak<Table>,
     mailbox: Mailbox,
+    tables: Arc<ServerSettings>,
     state: Mutex<State>,
 }
 
@@ -191,6 +192,11 @@ impl Session {
         });
     }
 
+    /// What the client was told at its handshake, and so how its messages are encoded.
+    pub(crate) fn tables(&self) -> &Arc<ServerSettings> {
+        &self.inner.tables
+    }
+
     pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.inner.mailbox
     }
@@ -270,7 +276,12 @@ impl SessionService {
         }
     }
 
-    pub(crate) fn create(&self, peer: SocketAddr, limits: Limits) -> Session {
+    pub(crate) fn create(
+        &self,
+        peer: SocketAddr,
+        limits: Limits,
+        tables: Arc<ServerSettings>,
+    ) -> Session {
         let session = Session {
             inner: Arc::new(Inner {
                 id: self.table.next_id.fetch_add(1, Ordering::Relaxed),
@@ -278,6 +289,7 @@ impl SessionService {
                 peer,
                 service: Arc::downgrade(&self.table),
                 mailbox: Mailbox::new(limits),
+                tables,
                 state: Mutex::default(),
             }),
         };

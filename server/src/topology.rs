@@ -29,23 +29,51 @@ pub struct ServerInfo {
     pub extra: Map<String, Value>,
 }
 
-/// All servers, in the order of servers.json.
+impl ServerInfo {
+    /// A backend of this id and type, on `127.0.0.1`; for what comes at run time and not from a
+    /// file.
+    pub fn new(id: &str, server_type: &str) -> Self {
+        Self {
+            id: id.into(),
+            server_type: server_type.into(),
+            host: "127.0.0.1".to_owned(),
+            port: None,
+            client_host: None,
+            client_port: None,
+            frontend: false,
+            max_connections: None,
+            extra: Map::new(),
+        }
+    }
+}
+
+/// All servers at one moment, in the order in which they came: first servers.json, then what was
+/// added at run time.
+///
+/// It never changes; [`App::topology`](crate::App::topology) answers the present one each time.
 #[derive(Debug, Default)]
 pub struct Topology {
     servers: Vec<ServerInfo>,
     by_type: HashMap<Arc<str>, Vec<ServerInfo>>,
+    types: Vec<Arc<str>>,
 }
 
 impl Topology {
     pub(crate) fn new(servers: Vec<ServerInfo>) -> Self {
         let mut by_type: HashMap<Arc<str>, Vec<ServerInfo>> = HashMap::new();
+        let mut types = Vec::new();
         for server in &servers {
-            by_type
-                .entry(Arc::clone(&server.server_type))
-                .or_default()
-                .push(server.clone());
+            let list = by_type.entry(Arc::clone(&server.server_type)).or_default();
+            if list.is_empty() {
+                types.push(Arc::clone(&server.server_type));
+            }
+            list.push(server.clone());
         }
-        Self { servers, by_type }
+        Self {
+            servers,
+            by_type,
+            types,
+        }
     }
 
     /// All servers.
@@ -53,7 +81,7 @@ impl Topology {
         &self.servers
     }
 
-    /// The servers of a type in the order of servers.json; empty if there are none.
+    /// The servers of a type in the order in which they came; empty if there are none.
     pub fn by_type(&self, server_type: &str) -> &[ServerInfo] {
         self.by_type.get(server_type).map_or(&[], Vec::as_slice)
     }
@@ -61,6 +89,29 @@ impl Topology {
     /// The server with this id.
     pub fn by_id(&self, id: &str) -> Option<&ServerInfo> {
         self.servers.iter().find(|server| &*server.id == id)
+    }
+
+    /// The types that have servers, in the order in which they came.
+    pub fn types(&self) -> &[Arc<str>] {
+        &self.types
+    }
+
+    /// With more servers; one whose id is there already takes that one's place.
+    pub(crate) fn with(&self, more: &[ServerInfo]) -> Self {
+        let mut servers = self.servers.clone();
+        for server in more {
+            match servers.iter_mut().find(|old| old.id == server.id) {
+                Some(old) => *old = server.clone(),
+                None => servers.push(server.clone()),
+            }
+        }
+        Self::new(servers)
+    }
+
+    /// Without the servers that have one of these ids.
+    pub(crate) fn without(&self, ids: &[Arc<str>]) -> Self {
+        let rest = self.servers.iter().filter(|old| !ids.contains(&old.id));
+        Self::new(rest.cloned().collect())
     }
 }
 
@@ -122,16 +173,31 @@ mod tests {
     }
 
     fn server(index: usize) -> ServerInfo {
-        ServerInfo {
-            id: index.to_string().into(),
-            server_type: "chat".into(),
-            host: String::new(),
-            port: None,
-            client_host: None,
-            client_port: None,
-            frontend: false,
-            max_connections: None,
-            extra: Map::new(),
-        }
+        ServerInfo::new(&index.to_string(), "chat")
+    }
+
+    #[test]
+    fn what_is_added_comes_last_or_takes_its_place() {
+        let ids = |servers: &[ServerInfo]| {
+            servers
+                .iter()
+                .map(|server| server.id.to_string())
+                .collect::<Vec<_>>()
+        };
+        let first = Topology::new(vec![
+            ServerInfo::new("chat-1", "chat"),
+            ServerInfo::new("gate-1", "gate"),
+            ServerInfo::new("chat-2", "chat"),
+        ]);
+        assert_eq!(first.types(), ["chat".into(), "gate".into()]);
+        let mut moved = ServerInfo::new("chat-1", "chat");
+        moved.host = "10.0.0.1".to_owned();
+        let more = first.with(&[ServerInfo::new("chat-3", "chat"), moved]);
+        assert_eq!(ids(more.by_type("chat")), ["chat-1", "chat-2", "chat-3"]);
+        assert_eq!(more.by_id("chat-1").unwrap().host, "10.0.0.1");
+        let less = more.without(&["gate-1".into(), "nobody".into(), "chat-2".into()]);
+        assert_eq!(ids(less.servers()), ["chat-1", "chat-3"]);
+        assert_eq!(less.types(), ["chat".into()]);
+        assert!(less.by_type("gate").is_empty());
     }
 }

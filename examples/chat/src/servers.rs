@@ -41,7 +41,8 @@ pub(crate) fn app(config: impl Into<PathBuf>, env: &str) -> AppBuilder {
 
 /// Tells a user which connector to use: always the same one for the same uid.
 async fn query_entry(app: App, Msg(request): Msg<QueryEntry>) -> Json<QueryEntryResponse> {
-    let connector = pick_crc32(&request.uid, app.topology().by_type("connector"));
+    let topology = app.topology();
+    let connector = pick_crc32(&request.uid, topology.by_type("connector"));
     Json(match connector {
         Some(connector) if !request.uid.is_empty() => QueryEntryResponse {
             code: 200,

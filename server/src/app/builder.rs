@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pomelo_protocol::protobuf::Protos;
-use pomelo_protocol::{Codec, Dictionary, ProtosOffer, ServerSettings};
+use pomelo_protocol::{Dictionary, ProtosOffer, ServerSettings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use crate::channel::ChannelService;
 use crate::config::Config;
 use crate::connector::{self, Hybrid, Phase};
 use crate::error::StartError;
+use crate::events::{Event, Events, Listener};
 use crate::handler::{Handler, States, Table};
 use crate::rpc::{RouteFn, RouteParam};
 use crate::session::SessionService;
@@ -65,6 +67,7 @@ pub struct AppBuilder {
     remotes: Table,
     routes: HashMap<String, RouteFn>,
     states: States,
+    listeners: Vec<Listener>,
     problem: Option<StartError>,
     stop_timeout: Duration,
 }
@@ -90,6 +93,7 @@ impl AppBuilder {
             remotes: Table::default(),
             routes: HashMap::new(),
             states: States::default(),
+            listeners: Vec::new(),
             problem: None,
             stop_timeout: STOP_TIMEOUT,
         }
@@ -154,6 +158,29 @@ impl AppBuilder {
     /// Gives a value to the handlers, which take it as [`State<T>`](crate::State); one per type.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
+        self
+    }
+
+    /// Listens to what happens to every server of this process; the `App` is the server's.
+    ///
+    /// A listener is given one event after the other, in the order in which they happened: the
+    /// next one waits until the listener is done with this one. Several listeners do not wait
+    /// for each other. A panic is logged and ends nothing but the listener's work on that event.
+    ///
+    /// ```
+    /// # use pomelo_server::{App, Event};
+    /// let app = App::builder().on_event(async |app: App, event| {
+    ///     if let Event::CloseSession(session) = event {
+    ///         println!("{}: {:?} is gone: {}", app.server_id(), session.uid, session.reason);
+    ///     }
+    /// });
+    /// ```
+    pub fn on_event<F, R>(mut self, listen: F) -> Self
+    where
+        F: Fn(App, Event) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.listeners.push(Listener::new(listen));
         self
     }
 
@@ -223,17 +250,23 @@ impl AppBuilder {
             setups.push(setup);
         }
         let shared = Arc::new(Shared {
-            topology: Topology::new(setups.iter().map(|setup| setup.info.clone()).collect()),
+            topology: ArcSwap::from_pointee(Topology::new(
+                setups.iter().map(|setup| setup.info.clone()).collect(),
+            )),
+            changing: Mutex::default(),
             handlers: self.handlers,
             remotes: self.remotes,
             routes: self.routes,
             states: self.states,
             nodes: OnceLock::new(),
-            plain: Codec::default(),
         });
+        let mut events = Events::default();
+        for listener in &self.listeners {
+            events.add(listener);
+        }
         let mut apps = Vec::new();
         for setup in setups {
-            apps.push(node_of(setup, &tables, &shared)?);
+            apps.push(node_of(setup, &tables, &shared, &events)?);
         }
         let nodes = apps
             .iter()
@@ -252,11 +285,25 @@ impl AppBuilder {
                 self.stop_timeout,
             ));
         }
+        let closers = self.listeners.iter().map(Listener::closer).collect();
+        let mut listeners = JoinSet::new();
+        for listener in self.listeners {
+            listeners.spawn(listener.run());
+        }
+        for app in &apps {
+            app.emit_with(|| Event::StartServer(Arc::clone(&app.info().id)));
+        }
+        for app in &apps {
+            app.emit(Event::StartAll);
+        }
         Ok(Running {
             apps,
             addresses,
             phase,
             tasks,
+            listeners,
+            closers,
+            stop_timeout: self.stop_timeout,
         })
     }
 }
@@ -304,7 +351,12 @@ impl Tables {
     }
 }
 
-fn node_of(setup: ServerSetup, tables: &Tables, shared: &Arc<Shared>) -> Result<App, StartError> {
+fn node_of(
+    setup: ServerSetup,
+    tables: &Tables,
+    shared: &Arc<Shared>,
+    events: &Events,
+) -> Result<App, StartError> {
     let info = setup.info;
     let front = if info.frontend {
         Some(
@@ -325,6 +377,7 @@ fn node_of(setup: ServerSetup, tables: &Tables, shared: &Arc<Shared>) -> Result<
         sessions: SessionService::new(Arc::clone(&info.id), single),
         channels: ChannelService::new(WeakApp(Weak::clone(node))),
         front,
+        events: events.clone(),
         shared: Arc::clone(shared),
         info,
     })))
@@ -352,7 +405,7 @@ fn front_of(hybrid: Hybrid, tables: &Tables) -> Result<Front, String> {
     }
     Ok(Front {
         hybrid,
-        settings: Arc::new(settings),
+        settings: ArcSwap::from_pointee(settings),
         origin: Instant::now(),
     })
 }

@@ -5,10 +5,10 @@ mod running;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use pomelo_protocol::{Codec, CodecError, Frame, ServerSettings};
-use serde::Serialize;
+use arc_swap::ArcSwap;
+use pomelo_protocol::ServerSettings;
 use tokio::time::Instant;
 
 pub use self::builder::{AppBuilder, ServerSetup};
@@ -17,7 +17,9 @@ pub use self::running::Running;
 use crate::channel::ChannelService;
 use crate::connector::Hybrid;
 use crate::error::RpcError;
+use crate::events::{Event, Events};
 use crate::handler::{States, Table};
+use crate::lock;
 use crate::rpc::{RouteFn, RouteParam, RpcCall};
 use crate::session::{RequestSession, SessionService};
 use crate::topology::{ServerInfo, Topology, pick_crc32};
@@ -50,32 +52,49 @@ struct Node {
     sessions: SessionService,
     channels: ChannelService,
     front: Option<Front>,
+    events: Events,
     shared: Arc<Shared>,
 }
 
 /// What only a frontend has.
 pub(crate) struct Front {
     pub(crate) hybrid: Hybrid,
-    pub(crate) settings: Arc<ServerSettings>,
+    /// What new connections get; those that are there keep theirs.
+    settings: ArcSwap<ServerSettings>,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,
 }
 
 impl Front {
+    pub(crate) fn settings(&self) -> Arc<ServerSettings> {
+        self.settings.load_full()
+    }
+
     pub(crate) fn now(&self) -> pomelo_protocol::Instant {
         pomelo_protocol::Instant::from_origin(self.origin.elapsed())
     }
 }
 
 struct Shared {
-    topology: Topology,
+    topology: ArcSwap<Topology>,
+    /// Held while servers come or go, so that listeners hear of changes in their order.
+    changing: Mutex<()>,
     handlers: Table,
     remotes: Table,
     routes: HashMap<String, RouteFn>,
     states: States,
     nodes: OnceLock<HashMap<Arc<str>, WeakApp>>,
-    /// For servers that have no clients and so no codec of their own.
-    plain: Codec,
+}
+
+impl Shared {
+    /// Every server of this process.
+    fn apps(&self) -> impl Iterator<Item = App> {
+        let nodes = self.nodes.get();
+        nodes
+            .into_iter()
+            .flat_map(HashMap::values)
+            .filter_map(WeakApp::upgrade)
+    }
 }
 
 impl fmt::Debug for App {
@@ -122,9 +141,51 @@ impl App {
         &self.0.channels
     }
 
-    /// All servers there are.
-    pub fn topology(&self) -> &Topology {
-        &self.0.shared.topology
+    /// All servers there are now, those that run elsewhere included.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.0.shared.topology.load_full()
+    }
+
+    /// Makes servers known that came at run time; one whose id is known takes that one's place.
+    ///
+    /// The default routing counts them from the next message on. They do not start to run here.
+    pub fn add_servers(&self, servers: Vec<ServerInfo>) {
+        if !servers.is_empty() {
+            self.change_servers(
+                |old| old.with(&servers),
+                || Event::AddServers(servers.clone()),
+            );
+        }
+    }
+
+    /// Forgets the servers with these ids: nothing is routed to them any more. Servers of this
+    /// process keep running, and keep their clients.
+    pub fn remove_servers<I: AsRef<str>>(&self, ids: &[I]) {
+        let ids: Vec<Arc<str>> = ids.iter().map(|id| Arc::from(id.as_ref())).collect();
+        if !ids.is_empty() {
+            self.change_servers(
+                |old| old.without(&ids),
+                || Event::RemoveServers(ids.clone()),
+            );
+        }
+    }
+
+    /// Takes these for all servers there are.
+    pub fn replace_servers(&self, servers: Vec<ServerInfo>) {
+        self.change_servers(
+            |_| Topology::new(servers.clone()),
+            || Event::ReplaceServers(servers.clone()),
+        );
+    }
+
+    fn change_servers(&self, change: impl Fn(&Topology) -> Topology, event: impl Fn() -> Event) {
+        let shared = &self.0.shared;
+        let _changing = lock(&shared.changing);
+        let next = change(&shared.topology.load());
+        shared.topology.store(Arc::new(next));
+        for app in shared.apps() {
+            app.emit_with(&event);
+        }
     }
 
     /// Calls a remote: `serverType.service.method`.
@@ -149,6 +210,10 @@ impl App {
         self.0.front.as_ref()
     }
 
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
     pub(crate) fn handlers(&self) -> &Table {
         &self.0.shared.handlers
     }
@@ -157,31 +222,14 @@ impl App {
         &self.0.shared.remotes
     }
 
-    pub(crate) fn codec(&self) -> &Codec {
-        self.0
-            .front
-            .as_ref()
-            .map_or(&self.0.shared.plain, |front| &front.settings.codec)
-    }
-
-    /// A push for this frontend's clients. One that does not fit its schema has an empty body.
-    pub(crate) fn encode_push<T: Serialize + ?Sized>(
-        &self,
-        route: &str,
-        message: &T,
-    ) -> Result<Frame, CodecError> {
-        match self.codec().push(&mut Vec::new(), route, message) {
-            Err(CodecError::Misfit(_)) => Ok(self.codec().empty_push(route)?),
-            other => other,
-        }
-    }
-
-    /// The server with this id, if it runs.
+    /// The server with this id, if it runs in this process.
     pub(crate) fn server(&self, id: &str) -> Result<Self, RpcError> {
         let nodes = self.0.shared.nodes.get();
-        nodes
-            .and_then(|nodes| nodes.get(id)?.upgrade())
-            .ok_or_else(|| RpcError::UnknownServer(id.to_owned()))
+        let here = nodes.and_then(|nodes| nodes.get(id)?.upgrade());
+        here.ok_or_else(|| match self.0.shared.topology.load().by_id(id) {
+            Some(_) => RpcError::NotHere(id.to_owned()),
+            None => RpcError::UnknownServer(id.to_owned()),
+        })
     }
 
     pub(crate) fn choose(
@@ -198,7 +246,8 @@ impl App {
         server_type: &str,
         param: &RouteParam,
     ) -> Result<Arc<str>, RpcError> {
-        let servers = self.topology().by_type(server_type);
+        let topology = self.0.shared.topology.load();
+        let servers = topology.by_type(server_type);
         let routes = &self.0.shared.routes;
         let chosen = match routes.get(server_type).or_else(|| routes.get("default")) {
             Some(route) if !servers.is_empty() => route(param, servers),

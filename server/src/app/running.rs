@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::App;
 use crate::connector::Phase;
+use crate::events::Closer;
 
 /// A running application. Dropping it stops everything at once; [`stop`](Self::stop) in good order.
 #[derive(Debug)]
@@ -16,6 +18,9 @@ pub struct Running {
     pub(super) addresses: HashMap<String, SocketAddr>,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) tasks: JoinSet<()>,
+    pub(super) listeners: JoinSet<()>,
+    pub(super) closers: Vec<Closer>,
+    pub(super) stop_timeout: Duration,
 }
 
 impl Running {
@@ -41,6 +46,18 @@ impl Running {
     pub async fn stop(mut self) {
         self.phase.send_replace(Phase::Stopping);
         while self.tasks.join_next().await.is_some() {}
+        let heard = async {
+            for closer in &self.closers {
+                closer.close().await;
+            }
+            while self.listeners.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(self.stop_timeout, heard)
+            .await
+            .is_err()
+        {
+            tracing::warn!("listeners of events did not end in time");
+        }
     }
 }
 

@@ -1,0 +1,60 @@
+//! A push on its way to many sessions: encoded once for each set of tables among them.
+
+use std::sync::Arc;
+
+use pomelo_protocol::{Codec, CodecError, Frame, ServerSettings};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::session::Session;
+
+/// A push with its frames; normally there is only one, since sessions differ in their tables only
+/// after these were loaded again.
+pub(crate) struct Encoded<'a, T: ?Sized> {
+    route: &'a str,
+    message: &'a T,
+    frames: Vec<(Arc<ServerSettings>, Frame)>,
+}
+
+impl<'a, T: Serialize + ?Sized> Encoded<'a, T> {
+    /// For the clients of this frontend, whose present tables it is encoded with at once.
+    pub(crate) fn new(frontend: &App, route: &'a str, message: &'a T) -> Result<Self, CodecError> {
+        let mut this = Self {
+            route,
+            message,
+            frames: Vec::new(),
+        };
+        if let Some(front) = frontend.front() {
+            this.encode(front.settings())?;
+        }
+        Ok(this)
+    }
+
+    /// The frame in the session's own encoding.
+    pub(crate) fn frame(&mut self, session: &Session) -> Result<Frame, CodecError> {
+        let tables = session.tables();
+        let made = self.frames.iter().find(|(of, _)| Arc::ptr_eq(of, tables));
+        match made {
+            Some((_, frame)) => Ok(frame.clone()),
+            None => self.encode(Arc::clone(tables)),
+        }
+    }
+
+    fn encode(&mut self, tables: Arc<ServerSettings>) -> Result<Frame, CodecError> {
+        let frame = push(&tables.codec, self.route, self.message)?;
+        self.frames.push((tables, frame.clone()));
+        Ok(frame)
+    }
+}
+
+/// One push. A message that does not fit its schema has an empty body.
+fn push<T: Serialize + ?Sized>(
+    codec: &Codec,
+    route: &str,
+    message: &T,
+) -> Result<Frame, CodecError> {
+    match codec.push(&mut Vec::new(), route, message) {
+        Err(CodecError::Misfit(_)) => Ok(codec.empty_push(route)?),
+        other => other,
+    }
+}
