@@ -9,8 +9,6 @@ use pomelo_server::{AppBuilder, Config, Hybrid, Running};
 
 use crate::servers;
 
-const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
-
 /// What gate and connectors offer to clients.
 #[derive(Clone, Copy, Debug)]
 struct Offer {
@@ -24,33 +22,39 @@ struct Chat {
     gate: u16,
 }
 
+fn config(env: &str) -> Config {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
+    Config::load(dir, env).unwrap()
+}
+
 impl Chat {
     /// As it is shipped.
     async fn start(env: &str) -> Self {
-        Self::start_app(servers::app(CONFIG, env)).await
+        Self::start_app(servers::app(config(env), env)).await
     }
 
     async fn offering(offer: Offer) -> Self {
-        let app =
-            servers::app(CONFIG, "development").configure("all", "connector|gate", move |server| {
-                let mut hybrid = Hybrid::new().heartbeat_secs(3);
-                if offer.dictionary {
-                    hybrid = hybrid.use_dict();
-                }
-                if offer.protobuf {
-                    hybrid = hybrid.use_protobuf();
-                }
-                server.connector(hybrid)
-            });
+        let env = "development";
+        let app = servers::app(config(env), env).configure(env, "connector|gate", move |server| {
+            let mut hybrid = Hybrid::new().heartbeat_secs(3);
+            if offer.dictionary {
+                hybrid = hybrid.use_dict();
+            }
+            if offer.protobuf {
+                hybrid = hybrid.use_protobuf();
+            }
+            server.connector(hybrid)
+        });
         Self::start_app(app).await
     }
 
     /// As it is shipped, with another version of the schemas.
     async fn with_changed_schemas() -> Self {
-        let mut config = Config::load(CONFIG, "development").unwrap();
+        let env = "development";
+        let mut config = config(env);
         let schemas = config.server_protos.as_mut().unwrap();
         schemas["onNothing"] = serde_json::json!({"optional string why": 1});
-        Self::start_app(servers::app(CONFIG, "development").config(config)).await
+        Self::start_app(servers::app(config, env)).await
     }
 
     async fn start_app(app: AppBuilder) -> Self {
