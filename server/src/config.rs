@@ -138,8 +138,18 @@ fn servers_of(document: &Value, env: &str, file: &str) -> Result<Vec<ServerInfo>
         field,
         problem: problem.to_owned(),
     };
-    // A file under config/<env>/ has the types at the top.
-    let types = document.get(env).unwrap_or(document);
+    let types = match document.get(env) {
+        Some(types) => types,
+        None => {
+            let environments = names_of_objects(document);
+            if !environments.is_empty() {
+                let problem = format!("is no environment of this file, which has {environments}");
+                return Err(wrong(env.to_owned(), &problem));
+            }
+            // A file under config/<env>/ has the types at the top.
+            document
+        }
+    };
     let types = types
         .as_object()
         .ok_or_else(|| wrong(env.to_owned(), "must be an object of server types"))?;
@@ -167,6 +177,14 @@ fn servers_of(document: &Value, env: &str, file: &str) -> Result<Vec<ServerInfo>
         }
     }
     Ok(servers)
+}
+
+/// Environments are objects of server types; server types are lists.
+fn names_of_objects(document: &Value) -> String {
+    let members = document.as_object().into_iter().flatten();
+    let objects = members.filter(|(_, value)| value.is_object());
+    let names: Vec<_> = objects.map(|(name, _)| name.as_str()).collect();
+    names.join(", ")
 }
 
 type Wrong = (&'static str, &'static str);
@@ -261,6 +279,10 @@ mod tests {
             (
                 json!({"e": {"chat": [{}]}}),
                 "servers.json: e.chat[0].id: must be a text that is not empty",
+            ),
+            (
+                json!({"development": {}, "production": {"chat": []}}),
+                "servers.json: e: is no environment of this file, which has development, production",
             ),
         ];
         for (document, message) in cases {

@@ -3,7 +3,7 @@
 use std::{env, io, process::Command};
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask demo [--env ENV] [--config DIR] [--port-offset N]
+usage: cargo xtask demo [--env ENV] [--config DIR] [--port-offset N | --free-ports]
 
 Runs the chat of examples/chat (gate, connectors, chat servers) in one process
 until Ctrl-C, on the ports of its servers.json, and says what to do next.

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: all tests, those that need Node included.
 
+mod chromium;
+
 use std::{
     env, fmt, fs, io,
     path::Path,
@@ -14,6 +16,8 @@ Runs, in this order:
   - cargo test of the whole workspace with all features
   - cargo test of pomelo-protocol without any feature
   - interop/check.cjs, the original clients and servers against each other
+  - interop/old-page/check.mjs, an old chat page in Chromium against our server;
+    root on a system with apt-get gets the package chromium if there is no browser
 
 A part that cannot run on this machine is skipped, and the end of the output
 says what is missing; without npm packages, Rust tests against original servers
@@ -65,10 +69,10 @@ pub(crate) fn run() -> Result<(), Error> {
     let packages = node_packages(&interop);
     let all = cargo(&["--workspace", "--all-features", "--no-fail-fast"]);
     let bare = cargo(&["-p", "pomelo-protocol", "--no-default-features"]);
-    let originals = if packages == Outcome::Passed {
-        originals(&interop)
+    let [originals, page] = if packages == Outcome::Passed {
+        [originals(&interop), old_page(&interop)]
     } else {
-        Outcome::Skipped("needs the packages of interop/".to_owned())
+        [(); 2].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
     };
 
     let parts = [
@@ -76,6 +80,7 @@ pub(crate) fn run() -> Result<(), Error> {
         ("cargo test, all features", all),
         ("cargo test, pomelo-protocol without features", bare),
         ("original clients and servers", originals),
+        ("old page in Chromium", page),
     ];
     println!();
     for (name, outcome) in &parts {
@@ -140,6 +145,17 @@ fn originals(interop: &Path) -> Outcome {
         );
     }
     spawned(Command::new("node").arg(interop.join("check.cjs")))
+}
+
+fn old_page(interop: &Path) -> Outcome {
+    match chromium::provide() {
+        Ok(browser) => spawned(
+            Command::new("node")
+                .arg(interop.join("old-page/check.mjs"))
+                .env("CHROMIUM", browser),
+        ),
+        Err(outcome) => outcome,
+    }
 }
 
 /// `cargo test --locked` with further arguments.

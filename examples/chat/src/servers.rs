@@ -1,22 +1,20 @@
 //! The server side of the chat, after chatofpomelo-websocket: `app.js`, its handlers, its remote
 //! and its dispatcher.
 
-use std::path::PathBuf;
-
 use pomelo_proto::chat::{
     Enter, EnterResponse, OnAdd, OnChat, OnLeave, QueryEntry, QueryEntryResponse,
 };
 use pomelo_server::{
-    App, AppBuilder, Args, BackendSession, ClosedSession, Error, FrontendSession, Hybrid, Json,
-    Msg, RouteParam, ServerInfo, pick_crc32,
+    App, AppBuilder, Args, BackendSession, ClosedSession, Config, Error, FrontendSession, Hybrid,
+    Json, Msg, RouteParam, ServerInfo, pick_crc32,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The whole application, on the servers of `servers.json` in `config` for `env`.
-pub(crate) fn app(config: impl Into<PathBuf>, env: &str) -> AppBuilder {
+/// The whole application on the servers of `config`, which is that of `env`.
+pub(crate) fn app(config: Config, env: &str) -> AppBuilder {
     App::builder()
-        .config_dir(config)
+        .config(config)
         .env(env)
         .configure("production|development", "connector", |server| {
             server.connector(Hybrid::new().heartbeat_secs(3).use_dict().use_protobuf())

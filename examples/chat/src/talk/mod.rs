@@ -83,7 +83,7 @@ pub(crate) enum Error {
     #[error("{0}\n\n{USAGE}")]
     Usage(&'static str),
     /// An argument that is wrong by itself.
-    #[error("bad arguments: {0}")]
+    #[error("bad arguments")]
     Arguments(#[from] lexopt::Error),
     /// The gate or the connector cannot be reached.
     #[error("no connection to the {server} at {url}")]
