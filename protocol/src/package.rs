@@ -256,11 +256,14 @@ impl PackageDecoder {
     }
 
     fn fill_partial(&mut self, want: usize) {
-        let missing = want
-            .saturating_sub(self.partial.len())
-            .min(self.input.len());
-        let taken = self.input.split_to(missing);
-        self.partial.extend_from_slice(&taken);
+        let missing = want.saturating_sub(self.partial.len());
+        let taken = self.input.get(..missing).unwrap_or(&self.input);
+        self.partial.extend_from_slice(taken);
+        self.input.advance(taken.len());
+        if self.input.is_empty() {
+            // An empty rest would pin the chunk.
+            self.input = Bytes::new();
+        }
     }
 }
 
@@ -469,6 +472,26 @@ mod tests {
             packages.push((package.kind, package.body.to_vec()));
         }
         packages
+    }
+
+    #[test]
+    fn a_chunk_that_is_used_up_is_let_go() {
+        for first in [
+            &b"\x04\0\0\x01a"[..],
+            b"\x04\0\0\x01a\x03\0\0\0",
+            b"\x04\0\0",
+        ] {
+            let mut decoder = PackageDecoder::new(10);
+            let chunks = [first, b"\x01a"].map(Bytes::copy_from_slice);
+            decoder.push(chunks[0].clone());
+            drain(&mut decoder);
+            assert!(chunks[0].is_unique(), "{first:?}");
+            if decoder.buffered() > 0 {
+                decoder.push(chunks[1].clone());
+                assert_eq!(drain(&mut decoder).len(), 1);
+                assert!(chunks[1].is_unique());
+            }
+        }
     }
 
     #[test]
