@@ -1,12 +1,18 @@
 //! Allocations of the hot paths, counted.
 
+use std::sync::Arc;
+
 use allocation_counter::measure;
+use bytes::Bytes;
 use pomelo_protocol::{
-    Codec, CodecError, Dictionary, Message, MessageHead, PackageKind, PackageRef, RequestId,
-    protobuf::Protos, write_package,
+    Codec, CodecError, Dictionary, Instant, Message, MessageHead, PackageKind, PackageRef,
+    RequestId, ServerConnection, ServerEvent, ServerSettings, WireRoute, protobuf::Protos,
+    write_package,
 };
 use serde::Serialize;
 use serde_json::json;
+
+const ROUTE: &str = "chat.chatHandler.send";
 
 #[derive(Serialize)]
 struct Chat {
@@ -21,7 +27,7 @@ const CHAT: Chat = Chat {
 
 fn codec() -> Codec {
     let mut codec = Codec::default();
-    codec.dictionary = Dictionary::build(["chat.chatHandler.send"], ["onChat"]).ok();
+    codec.dictionary = Dictionary::build([ROUTE], ["onChat"]).ok();
     codec.outgoing =
         Protos::parse(&json!({"onPb": {"required string from": 1, "required string msg": 2}}))
             .expect("the schema is well-formed");
@@ -56,7 +62,52 @@ fn decoding_a_request_allocates_nothing() {
                 .unwrap();
             let message = Message::decode(package.body).unwrap();
             assert_eq!(message.body, b"{}");
+            if let MessageHead::Request { route, .. } = message.head
+                && let WireRoute::Name(name) = route
+            {
+                assert_eq!(name.to_str(), ROUTE);
+            }
         });
+        assert_eq!(count.count_total, 0);
+    }
+}
+
+/// As a socket's read buffer hands them out, the bytes are shared before they come.
+fn received(bytes: &'static [u8]) -> Bytes {
+    let chunk = Bytes::from(bytes.to_vec());
+    let shared = chunk.clone();
+    drop(chunk);
+    shared
+}
+
+#[test]
+fn a_connection_receives_a_route_of_its_dictionary_without_allocating() {
+    let now = Instant::default();
+    let mut settings = ServerSettings::default();
+    settings.codec = codec();
+    let mut server = ServerConnection::new(now, Arc::new(settings));
+    server.handle_data(now, received(b"\x01\0\0\x0a{\"sys\":{}}"));
+    assert!(matches!(
+        server.poll_event(),
+        Some(ServerEvent::Handshake(_))
+    ));
+    server.accept(now, None);
+    server.handle_data(now, received(b"\x02\0\0\0"));
+    assert!(matches!(server.poll_event(), Some(ServerEvent::Ready)));
+    for package in [
+        &b"\x04\0\0\x1a\0\x01\x15chat.chatHandler.send{}"[..],
+        b"\x04\0\0\x06\x01\x01\0\x01{}",
+    ] {
+        let chunk = received(package);
+        let mut event = None;
+        let count = measure(|| {
+            server.handle_data(now, chunk);
+            event = server.poll_event();
+        });
+        assert!(
+            matches!(&event, Some(ServerEvent::Request { route, .. }) if &**route == ROUTE),
+            "{event:?}"
+        );
         assert_eq!(count.count_total, 0);
     }
 }
@@ -72,7 +123,7 @@ fn encoding_into_a_reused_buffer_allocates_nothing() {
         route: "onPb".into(),
     };
     let out = &mut Vec::with_capacity(1024);
-    for (head, route) in [(&response, "chat.chatHandler.send"), (&push, "onPb")] {
+    for (head, route) in [(&response, ROUTE), (&push, "onPb")] {
         let count = measure(|| write(&codec, out, head, route));
         assert_eq!(count.count_total, 0, "{route}");
         assert!(out.len() > 20);

@@ -208,11 +208,14 @@ impl Codec {
                 .and_then(|dictionary| dictionary.route(*code))
                 .cloned()
                 .ok_or_else(|| DecodeError::UnknownRouteCode(code.get())),
-            WireRoute::Name(name) => Ok(self
-                .dictionary
-                .as_ref()
-                .and_then(|dictionary| dictionary.known(name))
-                .map_or_else(|| Route::received(name), Route::clone)),
+            WireRoute::Name(name) => {
+                let name = name.to_str();
+                Ok(self
+                    .dictionary
+                    .as_ref()
+                    .and_then(|dictionary| dictionary.known(&name))
+                    .map_or_else(|| Route::received(&name), Route::clone))
+            }
         }
     }
 

@@ -100,7 +100,9 @@ pub use gzip::{InflateError, inflate};
 pub use handshake::{
     HandshakeError, HandshakeRequest, HandshakeResponse, Offer, ProtosOffer, ProtosTable, Tables,
 };
-pub use message::{Message, MessageHead, MessageKind, RequestId, Route, RouteCode, WireRoute};
+pub use message::{
+    Message, MessageHead, MessageKind, RequestId, Route, RouteCode, RouteName, WireRoute,
+};
 pub use package::{Frame, Package, PackageDecoder, PackageKind, PackageRef, write_package};
 #[cfg(feature = "codec")]
 pub use package_codec::{PackageCodec, PackageCodecError};

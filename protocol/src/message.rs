@@ -54,6 +54,7 @@ pub struct RequestId(NonZeroU64);
 
 impl RequestId {
     /// `None` for 0.
+    #[inline]
     pub const fn new(id: u64) -> Option<Self> {
         match NonZeroU64::new(id) {
             Some(id) => Some(Self(id)),
@@ -62,6 +63,7 @@ impl RequestId {
     }
 
     /// The number on the wire.
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0.get()
     }
@@ -79,6 +81,7 @@ pub struct RouteCode(NonZeroU16);
 
 impl RouteCode {
     /// `None` for 0, which is never assigned.
+    #[inline]
     pub const fn new(code: u16) -> Option<Self> {
         match NonZeroU16::new(code) {
             Some(code) => Some(Self(code)),
@@ -87,6 +90,7 @@ impl RouteCode {
     }
 
     /// The number on the wire.
+    #[inline]
     pub const fn get(self) -> u16 {
         self.0.get()
     }
@@ -146,30 +150,85 @@ impl fmt::Display for Route {
     }
 }
 
+/// The name of a route as its bytes stand in a message. Nothing is decided about them until
+/// somebody asks: comparing is free, [`to_str`](Self::to_str) reads them as text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteName<'a>(&'a [u8]);
+
+impl<'a> RouteName<'a> {
+    /// The bytes of the name: UTF-8 unless a peer wrote something else.
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The name as text. Borrows, unless the bytes are no UTF-8: then CESU-8 pairs are joined and
+    /// the rest is replaced by U+FFFD, as the original does, which can be longer than 255 bytes.
+    #[inline]
+    pub fn to_str(self) -> Cow<'a, str> {
+        text::decode_utf8(self.0)
+    }
+}
+
+impl<'a> From<&'a str> for RouteName<'a> {
+    #[inline]
+    fn from(name: &'a str) -> Self {
+        Self(name.as_bytes())
+    }
+}
+
+impl PartialEq<str> for RouteName<'_> {
+    #[inline]
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for RouteName<'_> {
+    #[inline]
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl fmt::Debug for RouteName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_str().fmt(f)
+    }
+}
+
+impl fmt::Display for RouteName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_str().fmt(f)
+    }
+}
+
 /// A route as a message carries it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the wire has two forms of route")]
 pub enum WireRoute<'a> {
-    /// The name. Decoding joins CESU-8 pairs and replaces what is no UTF-8, as the original does.
-    Name(Cow<'a, str>),
+    /// The name.
+    Name(RouteName<'a>),
     /// The dictionary's code.
     Code(RouteCode),
 }
 
 impl<'a> From<&'a str> for WireRoute<'a> {
+    #[inline]
     fn from(name: &'a str) -> Self {
-        Self::Name(Cow::Borrowed(name))
+        Self::Name(name.into())
     }
 }
 
 impl From<RouteCode> for WireRoute<'_> {
+    #[inline]
     fn from(code: RouteCode) -> Self {
         Self::Code(code)
     }
 }
 
 /// What precedes the body of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "the wire has four kinds and is closed"
@@ -204,6 +263,7 @@ pub enum MessageHead<'a> {
 
 impl MessageHead<'_> {
     /// The kind of message this head begins.
+    #[inline]
     pub const fn kind(&self) -> MessageKind {
         match self {
             Self::Request { .. } => MessageKind::Request,
@@ -216,48 +276,72 @@ impl MessageHead<'_> {
     /// Appends the head to `out`. `compressed` says that the body which follows is.
     ///
     /// # Errors
-    /// [`EncodeError::RouteTooLong`]; nothing is appended then.
+    /// [`EncodeError::RouteTooLong`] when a name is over 255 bytes; nothing is appended then.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>, compressed: bool) -> Result<(), EncodeError> {
         let mut flag = (self.kind() as u8) << FLAG_KIND_SHIFT;
         if compressed {
             flag |= FLAG_COMPRESSED;
         }
-        let (id, route) = match self {
-            Self::Request { id, route } => (Some(*id), Some(route)),
-            Self::Notify { route } | Self::Push { route } => (None, Some(route)),
+        match *self {
+            Self::Request { id, route } => write_route(out, flag, Some(id), route),
+            Self::Notify { route } | Self::Push { route } => write_route(out, flag, None, route),
             Self::Response { id, error } => {
-                if *error {
+                if error {
                     flag |= FLAG_ERROR;
                 }
-                (Some(*id), None)
+                out.push(flag);
+                write_id(out, id);
+                Ok(())
             }
-        };
-        match route {
-            Some(WireRoute::Code(_)) => flag |= FLAG_ROUTE_CODE,
-            Some(WireRoute::Name(name)) if name.len() > MAX_ROUTE_LEN => {
-                return Err(EncodeError::RouteTooLong { len: name.len() });
-            }
-            Some(WireRoute::Name(_)) | None => {}
         }
-        out.push(flag);
-        if let Some(id) = id {
-            write_id(out, id.map_or(0, RequestId::get));
-        }
-        match route {
-            Some(WireRoute::Code(code)) => out.extend_from_slice(&code.get().to_be_bytes()),
-            Some(WireRoute::Name(name)) => {
-                let [.., len] = name.len().to_be_bytes();
-                out.push(len);
-                out.extend_from_slice(name.as_bytes());
-            }
-            None => {}
-        }
-        Ok(())
     }
 }
 
+#[inline(always)]
+fn write_route(
+    out: &mut Vec<u8>,
+    flag: u8,
+    id: Option<Option<RequestId>>,
+    route: WireRoute<'_>,
+) -> Result<(), EncodeError> {
+    match route {
+        WireRoute::Code(code) => {
+            out.push(flag | FLAG_ROUTE_CODE);
+            if let Some(id) = id {
+                write_id(out, id);
+            }
+            out.extend_from_slice(&code.get().to_be_bytes());
+        }
+        WireRoute::Name(RouteName(name)) => {
+            let Ok(len) = u8::try_from(name.len()) else {
+                return Err(EncodeError::RouteTooLong { len: name.len() });
+            };
+            out.push(flag);
+            if let Some(id) = id {
+                write_id(out, id);
+            }
+            out.push(len);
+            out.extend_from_slice(name);
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn write_id(out: &mut Vec<u8>, id: Option<RequestId>) {
+    let mut id = id.map_or(0, RequestId::get);
+    while id > 0x7f {
+        let [low, ..] = id.to_le_bytes();
+        out.push(low | 0x80);
+        id >>= 7;
+    }
+    let [last, ..] = id.to_le_bytes();
+    out.push(last);
+}
+
 /// One message, borrowing from the package it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire is closed")]
 pub struct Message<'a> {
     /// Kind, id and route.
@@ -270,103 +354,96 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Decodes the body of a data package. Allocates only for a route that is no UTF-8. Bits 6
-    /// and 7 of the flag are ignored, and so is the route bit of a response.
+    /// Decodes the body of a data package, without copying or allocating. Bits 6 and 7 of the
+    /// flag are ignored, and so is the route bit of a response.
     ///
     /// # Errors
     /// [`DecodeError::EmptyMessage`], [`DecodeError::UnknownMessageKind`],
     /// [`DecodeError::MessageCut`], [`DecodeError::IdTooLong`], or
     /// [`DecodeError::UnknownRouteCode`] for code 0.
+    #[inline]
     pub fn decode(data: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader(data);
-        let flag = reader.byte().ok_or(DecodeError::EmptyMessage)?;
-        let kind = (flag >> FLAG_KIND_SHIFT) & FLAG_KIND_MASK;
+        let (&flag, rest) = data.split_first().ok_or(DecodeError::EmptyMessage)?;
         let coded = flag & FLAG_ROUTE_CODE != 0;
-        let head = match kind {
-            0 => MessageHead::Request {
-                id: reader.id()?,
-                route: reader.route(coded)?,
-            },
-            1 => MessageHead::Notify {
-                route: reader.route(coded)?,
-            },
-            2 => MessageHead::Response {
-                id: reader.id()?,
-                error: flag & FLAG_ERROR != 0,
-            },
-            3 => MessageHead::Push {
-                route: reader.route(coded)?,
-            },
+        let (head, body) = match (flag >> FLAG_KIND_SHIFT) & FLAG_KIND_MASK {
+            0 => {
+                let (id, rest) = read_id(rest)?;
+                let (route, body) = read_route(rest, coded)?;
+                (MessageHead::Request { id, route }, body)
+            }
+            1 => {
+                let (route, body) = read_route(rest, coded)?;
+                (MessageHead::Notify { route }, body)
+            }
+            2 => {
+                let (id, body) = read_id(rest)?;
+                let error = flag & FLAG_ERROR != 0;
+                (MessageHead::Response { id, error }, body)
+            }
+            3 => {
+                let (route, body) = read_route(rest, coded)?;
+                (MessageHead::Push { route }, body)
+            }
             other => return Err(DecodeError::UnknownMessageKind(other)),
         };
         Ok(Self {
             head,
             compressed: flag & FLAG_COMPRESSED != 0,
-            body: reader.0,
+            body,
         })
     }
 }
 
-fn write_id(out: &mut Vec<u8>, mut id: u64) {
-    while id > 0x7f {
-        let [low, ..] = id.to_le_bytes();
-        out.push(low | 0x80);
-        id >>= 7;
+// The helpers of `decode` and `write` are inlined by force: each is called from several arms, which
+// keeps the compiler from doing it, and a call through memory is most of what they would cost.
+
+type Taken<'a, T> = Result<(T, &'a [u8]), DecodeError>;
+
+/// Takes an id off `data`. Ids of one and two groups, those below 16384, are read in place.
+#[inline(always)]
+fn read_id(data: &[u8]) -> Taken<'_, Option<RequestId>> {
+    match *data {
+        [last @ 0..0x80, ref rest @ ..] => Ok((RequestId::new(last.into()), rest)),
+        [low, last @ 0..0x80, ref rest @ ..] => {
+            let id = u64::from(low & 0x7f) | u64::from(last) << 7;
+            Ok((RequestId::new(id), rest))
+        }
+        _ => read_long_id(data),
     }
-    let [low, ..] = id.to_le_bytes();
-    out.push(low);
 }
 
-/// The only place that takes bytes off a message.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&byte, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(byte)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or(DecodeError::MessageCut)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn id(&mut self) -> Result<Option<RequestId>, DecodeError> {
-        let mut id = 0_u64;
-        for group in 0..MAX_ID_LEN {
-            let byte = self.byte().ok_or(DecodeError::MessageCut)?;
-            let bits = u64::from(byte & 0x7f);
-            let shift = group * 7;
-            if (bits << shift) >> shift != bits {
-                return Err(DecodeError::IdTooLong);
-            }
-            id |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(RequestId::new(id));
-            }
+fn read_long_id(data: &[u8]) -> Taken<'_, Option<RequestId>> {
+    let mut rest = data;
+    let mut id = 0_u64;
+    for group in 0..MAX_ID_LEN {
+        let (&byte, behind) = rest.split_first().ok_or(DecodeError::MessageCut)?;
+        rest = behind;
+        let bits = u64::from(byte & 0x7f);
+        let shift = group * 7;
+        if (bits << shift) >> shift != bits {
+            return Err(DecodeError::IdTooLong);
         }
-        Err(DecodeError::IdTooLong)
-    }
-
-    fn route(&mut self, coded: bool) -> Result<WireRoute<'a>, DecodeError> {
-        if coded {
-            let code = match *self.take(2)? {
-                [high, low] => u16::from_be_bytes([high, low]),
-                _ => return Err(DecodeError::MessageCut),
-            };
-            let code = RouteCode::new(code).ok_or(DecodeError::UnknownRouteCode(code))?;
-            return Ok(WireRoute::Code(code));
+        id |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Ok((RequestId::new(id), rest));
         }
-        let len = self.byte().ok_or(DecodeError::MessageCut)?;
-        Ok(WireRoute::Name(text::decode_utf8(
-            self.take(usize::from(len))?,
-        )))
     }
+    Err(DecodeError::IdTooLong)
+}
+
+#[inline(always)]
+fn read_route(data: &[u8], coded: bool) -> Taken<'_, WireRoute<'_>> {
+    if coded {
+        let (code, rest) = data.split_first_chunk().ok_or(DecodeError::MessageCut)?;
+        let code = u16::from_be_bytes(*code);
+        let code = RouteCode::new(code).ok_or(DecodeError::UnknownRouteCode(code))?;
+        return Ok((WireRoute::Code(code), rest));
+    }
+    let (&len, rest) = data.split_first().ok_or(DecodeError::MessageCut)?;
+    let (name, rest) = rest
+        .split_at_checked(len.into())
+        .ok_or(DecodeError::MessageCut)?;
+    Ok((WireRoute::Name(RouteName(name)), rest))
 }
 
 #[cfg(test)]
@@ -454,12 +531,16 @@ mod tests {
     #[test]
     fn a_route_that_is_no_utf8_becomes_one_that_nobody_has() {
         let message = Message::decode(b"\x02\x03a\xff.").unwrap();
-        assert_eq!(
-            message.head,
-            MessageHead::Notify {
-                route: "a\u{fffd}.".into()
-            }
-        );
+        let MessageHead::Notify {
+            route: WireRoute::Name(name),
+        } = message.head
+        else {
+            panic!("{message:?}");
+        };
+        assert_eq!(name.as_bytes(), b"a\xff.");
+        assert_eq!(name.to_str(), "a\u{fffd}.");
+        assert_eq!(name.to_string(), "a\u{fffd}.");
+        assert_ne!(name, "a\u{fffd}.");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! +------+---------------+-------------+
 //! ```
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::error::{DecodeError, EncodeError};
 
@@ -42,6 +42,7 @@ impl PackageKind {
     ///
     /// # Errors
     /// [`DecodeError::UnknownPackageKind`] when there is none.
+    #[inline]
     pub const fn from_byte(byte: u8) -> Result<Self, DecodeError> {
         Ok(match byte {
             0x01 => Self::Handshake,
@@ -81,14 +82,13 @@ impl<'a> PackageRef<'a> {
     /// # Errors
     /// [`DecodeError::UnknownPackageKind`] from the first byte on, and
     /// [`DecodeError::PackageTooLarge`] as soon as the head announces more than `max_body` bytes.
+    #[inline]
     pub fn split_from(input: &mut &'a [u8], max_body: u32) -> Result<Option<Self>, DecodeError> {
         let Some(head) = Head::parse(input, max_body)? else {
             return Ok(None);
         };
-        let Some((package, rest)) = input.split_at_checked(HEAD_LEN + head.len) else {
-            return Ok(None);
-        };
-        let Some((_, body)) = package.split_at_checked(HEAD_LEN) else {
+        let after_head = input.get(HEAD_LEN..).unwrap_or_default();
+        let Some((body, rest)) = after_head.split_at_checked(head.len) else {
             return Ok(None);
         };
         *input = rest;
@@ -105,15 +105,12 @@ struct Head {
 }
 
 impl Head {
+    #[inline]
     fn parse(input: &[u8], max_body: u32) -> Result<Option<Self>, DecodeError> {
-        let Some(&kind) = input.first() else {
-            return Ok(None);
+        let Some(&[kind, a, b, c]) = input.first_chunk::<HEAD_LEN>() else {
+            return Self::check_start(input);
         };
-        // The first byte alone tells a stranger; waiting for three more helps nobody.
         let kind = PackageKind::from_byte(kind)?;
-        let Some(&[_, a, b, c]) = input.first_chunk::<HEAD_LEN>() else {
-            return Ok(None);
-        };
         let len = u32::from_be_bytes([0, a, b, c]);
         if len > max_body {
             return Err(DecodeError::PackageTooLarge { len, max: max_body });
@@ -122,6 +119,15 @@ impl Head {
             kind,
             len: len as usize,
         }))
+    }
+
+    /// The first byte alone tells a stranger; waiting for three more helps nobody.
+    #[cold]
+    fn check_start(input: &[u8]) -> Result<Option<Self>, DecodeError> {
+        match input.first() {
+            Some(&kind) => PackageKind::from_byte(kind).map(|_| None),
+            None => Ok(None),
+        }
     }
 }
 
@@ -205,17 +211,23 @@ impl PackageDecoder {
             let Some(head) = Head::parse(&self.input, self.max_body)? else {
                 return self.keep_partial();
             };
-            if self.input.len() < HEAD_LEN + head.len {
-                return self.keep_partial();
-            }
-            let mut package = self.input.split_to(HEAD_LEN + head.len);
-            if self.input.is_empty() {
-                // Do not pin the chunk for as long as the connection is quiet.
-                self.input = Bytes::new();
-            }
+            let body = match self.input.len().checked_sub(HEAD_LEN + head.len) {
+                None => return self.keep_partial(),
+                // Most chunks are one package: nothing is shared then, and no chunk is pinned
+                // for as long as the connection is quiet.
+                Some(0) => {
+                    let mut package = core::mem::take(&mut self.input);
+                    package.advance(HEAD_LEN);
+                    package
+                }
+                Some(_) => {
+                    self.input.advance(HEAD_LEN);
+                    self.input.split_to(head.len)
+                }
+            };
             return Ok(Some(Package {
                 kind: head.kind,
-                body: package.split_off(HEAD_LEN),
+                body,
             }));
         }
 
@@ -227,10 +239,11 @@ impl PackageDecoder {
         if self.partial.len() < HEAD_LEN + head.len {
             return Ok(None);
         }
-        let mut package = core::mem::take(&mut self.partial).freeze();
+        let mut body = core::mem::take(&mut self.partial).freeze();
+        body.advance(HEAD_LEN);
         Ok(Some(Package {
             kind: head.kind,
-            body: package.split_off(HEAD_LEN),
+            body,
         }))
     }
 
@@ -243,11 +256,14 @@ impl PackageDecoder {
     }
 
     fn fill_partial(&mut self, want: usize) {
-        let missing = want
-            .saturating_sub(self.partial.len())
-            .min(self.input.len());
-        let taken = self.input.split_to(missing);
-        self.partial.extend_from_slice(&taken);
+        let missing = want.saturating_sub(self.partial.len());
+        let taken = self.input.get(..missing).unwrap_or(&self.input);
+        self.partial.extend_from_slice(taken);
+        self.input.advance(taken.len());
+        if self.input.is_empty() {
+            // An empty rest would pin the chunk.
+            self.input = Bytes::new();
+        }
     }
 }
 
@@ -256,6 +272,7 @@ impl PackageDecoder {
 ///
 /// # Errors
 /// What `body` answers, or [`EncodeError::PackageTooLarge`]. `out` is then as long as before.
+#[inline]
 pub fn write_package<E: From<EncodeError>>(
     out: &mut Vec<u8>,
     kind: PackageKind,
@@ -270,6 +287,7 @@ pub fn write_package<E: From<EncodeError>>(
     written
 }
 
+#[inline]
 fn patch_len(out: &mut [u8], start: usize) -> Result<(), EncodeError> {
     let len = out.len().saturating_sub(start + HEAD_LEN);
     if len > MAX_BODY_LEN {
@@ -454,6 +472,26 @@ mod tests {
             packages.push((package.kind, package.body.to_vec()));
         }
         packages
+    }
+
+    #[test]
+    fn a_chunk_that_is_used_up_is_let_go() {
+        for first in [
+            &b"\x04\0\0\x01a"[..],
+            b"\x04\0\0\x01a\x03\0\0\0",
+            b"\x04\0\0",
+        ] {
+            let mut decoder = PackageDecoder::new(10);
+            let chunks = [first, b"\x01a"].map(Bytes::copy_from_slice);
+            decoder.push(chunks[0].clone());
+            drain(&mut decoder);
+            assert!(chunks[0].is_unique(), "{first:?}");
+            if decoder.buffered() > 0 {
+                decoder.push(chunks[1].clone());
+                assert_eq!(drain(&mut decoder).len(), 1);
+                assert!(chunks[1].is_unique());
+            }
+        }
     }
 
     #[test]

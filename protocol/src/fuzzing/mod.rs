@@ -12,7 +12,7 @@ use crate::codec::Codec;
 use crate::dictionary::Dictionary;
 use crate::error::{DecodeError, EncodeError};
 use crate::handshake::{HandshakeRequest, HandshakeResponse, Offer, ProtosOffer, Tables};
-use crate::message::{Message, MessageHead, WireRoute};
+use crate::message::Message;
 use crate::package::{Frame, Package, PackageDecoder, PackageRef, write_package};
 use crate::protobuf::{EncodeErrorKind, Limits, Protos};
 
@@ -164,31 +164,17 @@ pub fn message(data: &[u8]) {
     let head = data
         .strip_suffix(message.body)
         .expect("the body is the end of the message");
-    // A route that is no UTF-8 has replacements in it, which are longer than what they replace.
-    let exact = !matches!(
-        &message.head,
-        MessageHead::Request { route: WireRoute::Name(name), .. }
-            | MessageHead::Notify { route: WireRoute::Name(name) }
-            | MessageHead::Push { route: WireRoute::Name(name) }
-            if matches!(name, std::borrow::Cow::Owned(_))
-    );
 
     let mut encoded = Vec::new();
-    match message.head.write(&mut encoded, message.compressed) {
-        Ok(()) => {}
-        Err(EncodeError::RouteTooLong { len }) => {
-            assert!(!exact && len > 255 && encoded.is_empty());
-            return;
-        }
-        Err(other) => panic!("{other}"),
-    }
-    if exact {
-        // Ids may be padded and flags may have bits that mean nothing; the encoder does neither.
-        assert!(encoded.len() <= head.len());
-        if let ([flag, encoded @ ..], [given, head @ ..]) = (&*encoded, head) {
-            assert_eq!(flag & !given, 0);
-            assert!(encoded.len() < head.len() || encoded == head);
-        }
+    message
+        .head
+        .write(&mut encoded, message.compressed)
+        .expect("what was received can be sent");
+    // Ids may be padded and flags may have bits that mean nothing; the encoder does neither.
+    assert!(encoded.len() <= head.len());
+    if let ([flag, encoded @ ..], [given, head @ ..]) = (&*encoded, head) {
+        assert_eq!(flag & !given, 0);
+        assert!(encoded.len() < head.len() || encoded == head);
     }
     encoded.extend_from_slice(message.body);
     assert_eq!(Message::decode(&encoded).as_ref(), Ok(&message));

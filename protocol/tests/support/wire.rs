@@ -202,7 +202,7 @@ fn decoded_message(data: &[u8]) -> String {
         MessageHead::Response { id, .. } => (number(id), None),
     };
     let (coded, route) = match route {
-        Some(WireRoute::Name(name)) => (json!(0), json!(name)),
+        Some(WireRoute::Name(name)) => (json!(0), json!(name.to_str())),
         Some(WireRoute::Code(code)) => (json!(1), json!(code.get())),
         None => (Value::Null, Value::Null),
     };
