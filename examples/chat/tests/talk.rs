@@ -147,12 +147,14 @@ fn an_interrupt_stops_the_servers_in_good_order() {
     let (servers, gate) = Chat::serve("tcp");
     let mut bob = Chat::talk("bob", "lobby", &gate);
     bob.says(&["* bob entered lobby; here are: bob"]);
+    // Held, since `wait` would end the input, and with it the chat.
+    let input = bob.process.stdin.take();
     let process = servers.process.id().to_string();
     let kill = Command::new("kill").args(["-INT", &process]).status();
     assert!(kill.unwrap().success());
 
-    // Not `end`: the end of the input would be an end, too.
     assert!(!bob.process.wait().unwrap().success());
+    drop(input);
     let (_, _, errors) = bob.end();
     let lost = "error: the connection is lost\n  because: kicked: server stop\n";
     assert_eq!(errors, lost);
