@@ -10,11 +10,18 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use pomelo_client::{Client, CloseReason, ConnectError, Event};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio_util::io::{InspectReader, InspectWriter};
+
+const PB: &str = "connector.entryHandler.pb";
+const BIND: &str = "connector.entryHandler.bind";
+const PUSH: &str = "connector.entryHandler.push";
 
 /// A running server, which ends with its standard input.
 struct Server {
@@ -23,7 +30,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(peer: &str) -> Option<Self> {
+    async fn start(peer: &str, offer: &[&str]) -> Option<Self> {
         let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop");
         if !interop.join("node_modules").is_dir() {
             let message = "interop/node_modules is missing: run `npm ci --prefix interop`";
@@ -36,7 +43,8 @@ impl Server {
         }
         let mut process = Command::new("node")
             .arg(interop.join("peers").join(peer))
-            .args(["--heartbeat", "1", "--dict", "--protobuf"])
+            .args(["--heartbeat", "1"])
+            .args(offer)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -69,19 +77,142 @@ async fn pinus() {
     speaks("pinus.cjs").await;
 }
 
+#[tokio::test]
+async fn pomelo_without_tables() {
+    offers_little("pomelo.cjs").await;
+}
+
+#[tokio::test]
+async fn pinus_without_tables() {
+    offers_little("pinus.cjs").await;
+}
+
 async fn speaks(peer: &str) {
-    let Some(server) = Server::start(peer).await else {
+    let Some(server) = Server::start(peer, &["--dict", "--protobuf"]).await else {
         return;
     };
-    for url in server.urls() {
-        requests(&url).await;
-        pushes(&url).await;
-        kick(&url).await;
-        refusals(&url).await;
-        kept_tables(&url).await;
-        heartbeats(&url).await;
-    }
+    bytes(server.port, true, true).await;
+    let [tcp, ws] = server.urls();
+    tokio::join!(everything(&tcp), everything(&ws));
     process_ends(server).await;
+}
+
+async fn everything(url: &str) {
+    requests(url).await;
+    pushes(url).await;
+    kick(url).await;
+    refusals(url).await;
+    kept_tables(url).await;
+    heartbeats(url).await;
+}
+
+/// Dictionary and protobuf are independent of each other.
+async fn offers_little(peer: &str) {
+    for (offer, dictionary, protobuf) in [
+        (&[][..], false, false),
+        (&["--dict"], true, false),
+        (&["--protobuf"], false, true),
+    ] {
+        let Some(server) = Server::start(peer, offer).await else {
+            return;
+        };
+        bytes(server.port, dictionary, protobuf).await;
+        process_ends(server).await;
+    }
+}
+
+/// What a request, a notify and pushes are on the wire: that tables are used, and that they are not
+/// where there are none.
+async fn bytes(port: u16, dictionary: bool, protobuf: bool) {
+    let (sent, received) = (Record::default(), Record::default());
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let stream = InspectWriter::new(stream, sent.taker());
+    let stream = InspectReader::new(stream, received.taker());
+    let client = Client::builder().connect_over(stream).await.unwrap();
+    let mut packed = client.subscribe("onPb");
+    let mut chats = client.subscribe("onChat");
+
+    let body = json!({"n": 5});
+    let answer: Value = client.request(PB, &body).await.unwrap();
+    assert_eq!(answer, json!({"n": 6}));
+    client.notify(PB, &json!({"n": 7})).unwrap();
+    let uid = json!({"uid": format!("bytes*{port}")});
+    let _: Value = client.request(BIND, &uid).await.unwrap();
+    let pb = json!({"route": "onPb", "msg": {"a": 300, "s": "é"}});
+    let _: Value = client.request(PUSH, &pb).await.unwrap();
+    let pushed: Value = packed.recv().await.unwrap().decode().unwrap();
+    assert_eq!(pushed, pb["msg"]);
+    let chat = json!({"route": "onChat", "msg": {"text": "hi"}});
+    let _: Value = client.request(PUSH, &chat).await.unwrap();
+    let pushed: Value = chats.recv().await.unwrap().decode().unwrap();
+    assert_eq!(pushed, chat["msg"]);
+    client.disconnect().await;
+
+    let [request, notify, ..] = &sent.messages()[..] else {
+        panic!("a request and a notify were sent");
+    };
+    let bodies: [&[u8]; 2] = if protobuf {
+        [b"\x08\x05", b"\x08\x07"]
+    } else {
+        [br#"{"n":5}"#, br#"{"n":7}"#]
+    };
+    // The number is the server's choice; that it is the right one, the answer tells.
+    let route = if dictionary { 2 } else { 1 + PB.len() };
+    let flag = u8::from(dictionary);
+    assert_eq!(request[..2], [flag, 1], "a request with id 1");
+    assert_eq!(&request[2 + route..], bodies[0]);
+    assert_eq!(notify[0], 2 | flag, "a notify");
+    assert_eq!(&notify[1 + route..], bodies[1]);
+
+    let received = received.messages();
+    let push = |name: &str, code: u8| {
+        let head = if dictionary {
+            vec![7, 0, code]
+        } else {
+            let length = u8::try_from(name.len()).unwrap();
+            [&[6, length], name.as_bytes()].concat()
+        };
+        let mut found = received
+            .iter()
+            .filter_map(|message| message.strip_prefix(&head[..]));
+        found.next().expect("a push").to_vec()
+    };
+    if protobuf {
+        assert_eq!(push("onPb", 22), b"\x08\xac\x02\x12\x02\xc3\xa9");
+    } else {
+        assert_eq!(push("onPb", 22), r#"{"a":300,"s":"é"}"#.as_bytes());
+    }
+    // Without a schema it is JSON in any case.
+    assert_eq!(push("onChat", 21), br#"{"text":"hi"}"#);
+}
+
+/// Bytes of one direction.
+#[derive(Clone, Default)]
+struct Record(Arc<Mutex<Vec<u8>>>);
+
+impl Record {
+    fn taker(&self) -> impl FnMut(&[u8]) + Send + 'static {
+        let record = Arc::clone(&self.0);
+        move |bytes| record.lock().unwrap().extend_from_slice(bytes)
+    }
+
+    /// The bodies of the data packages.
+    fn messages(&self) -> Vec<Vec<u8>> {
+        const DATA: u8 = 4;
+
+        let record = self.0.lock().unwrap();
+        let mut rest = record.as_slice();
+        let mut messages = Vec::new();
+        while let [kind, a, b, c, behind @ ..] = rest {
+            let length = u32::from_be_bytes([0, *a, *b, *c]);
+            let (body, behind) = behind.split_at(length.try_into().unwrap());
+            if *kind == DATA {
+                messages.push(body.to_vec());
+            }
+            rest = behind;
+        }
+        messages
+    }
 }
 
 async fn requests(url: &str) {

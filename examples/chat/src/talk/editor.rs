@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::line::clean;
 
 /// The longest line in bytes. Far more than anybody types, and what a pasted file is cut to.
-const MAX_LINE: usize = 4096;
+pub(super) const MAX_LINE: usize = 4096;
 
 /// A text in two parts; the cursor is between them, never inside of what is seen as one character.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use super::command::{self, Command};
+use super::editor::MAX_LINE;
 use super::line::Line;
 use super::session::{News, Session};
 use super::state::Room;
@@ -14,10 +15,20 @@ use super::{Error, asked_to_end};
 /// Lines read ahead; the thread that reads waits when nobody takes them.
 const READ_AHEAD: usize = 16;
 
-/// Reads lines until the end of the input or `/quit`, then waits for the answers to what was said.
+/// Reads lines until the end of the input or `/quit`, then waits for the answers to what was said. Ends
+/// quietly when nobody reads the output any more.
 pub(super) async fn run(mut session: Session) -> Result<(), Error> {
+    let ended = chat(&mut session).await;
+    session.leave().await;
+    match ended {
+        Err(Error::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
+    }
+}
+
+async fn chat(session: &mut Session) -> Result<(), Error> {
     let mut output = io::stdout();
-    let mut room = Room::of(&session);
+    let mut room = Room::of(session);
     print(&mut output, &room.greeting())?;
     let mut input = read_lines();
     let mut end = std::pin::pin!(asked_to_end());
@@ -33,21 +44,14 @@ pub(super) async fn run(mut session: Session) -> Result<(), Error> {
             }
             line = input.recv() => match line.transpose().map_err(Error::Terminal)? {
                 None => break,
-                Some(line) => match command::read(&line, room.members()) {
+                Some(line) => match meaning(&line, room.members()) {
                     Command::Nothing => {}
                     Command::Quit => break,
                     Command::Wrong(why) => print(&mut output, &Line::Problem(why))?,
-                    Command::Say { target, text } => {
-                        if let Some(said) = session.say(target, text).await {
-                            print(&mut output, &Line::Said(said))?;
-                        }
-                    }
+                    Command::Say { target, text } => session.say(target, text).await,
                 },
             },
-            () = &mut end => {
-                session.leave().await;
-                return Ok(());
-            }
+            () = &mut end => return Ok(()),
         }
     }
     let flushed = tokio::select! {
@@ -59,8 +63,18 @@ pub(super) async fn run(mut session: Session) -> Result<(), Error> {
             print(&mut output, &line)?;
         }
     }
-    session.leave().await;
     flushed.map_err(Error::Lost)
+}
+
+/// Bytes that are no UTF-8 become U+FFFD, rather than ending the chat.
+fn meaning(line: &[u8], members: &[String]) -> Command {
+    if line.len() > MAX_LINE {
+        return Command::Wrong(format!(
+            "a line of {} bytes is too long and not sent, {MAX_LINE} are allowed",
+            line.len()
+        ));
+    }
+    command::read(&String::from_utf8_lossy(line), members)
 }
 
 fn print(output: &mut impl Write, line: &Line) -> Result<(), Error> {
@@ -70,10 +84,10 @@ fn print(output: &mut impl Write, line: &Line) -> Result<(), Error> {
 }
 
 /// A thread of its own, because a runtime would wait for a read that nobody ends.
-fn read_lines() -> mpsc::Receiver<io::Result<String>> {
+fn read_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (lines, input) = mpsc::channel(READ_AHEAD);
     thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
+        for line in io::stdin().lock().split(b'\n') {
             let failed = line.is_err();
             if lines.blocking_send(line).is_err() || failed {
                 return;

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::command::Command;
 use super::editor::Span;
-use super::line::Line;
 use super::session::{News, Session};
 use super::state::{Room, State};
 use super::{Error, asked_to_end, view};
@@ -59,11 +58,7 @@ async fn chat(screen: &mut Screen, session: &mut Session, state: &mut State) -> 
         match wish {
             Wish::Stay => {}
             Wish::Leave => return Ok(()),
-            Wish::Say { target, text } => {
-                if let Some(said) = session.say(target, text).await {
-                    state.add(Line::Said(said));
-                }
-            }
+            Wish::Say { target, text } => session.say(target, text).await,
         }
     }
 }

@@ -84,11 +84,11 @@ impl Session {
         }
 
         let (unsent, queue) = mpsc::channel(MAX_UNSENT);
-        let problems = Problems {
+        let outcomes = Outcomes {
             news: news_in,
             missed: Arc::clone(&missed),
         };
-        let sender = tokio::spawn(send_all(client.clone(), room.clone(), queue, problems));
+        let sender = tokio::spawn(send_all(client.clone(), room.clone(), queue, outcomes));
         Ok(Self {
             client,
             name,
@@ -114,19 +114,20 @@ impl Session {
         &self.users
     }
 
-    /// Queues a message, to everybody if there is no target, and returns what to show of it at once: the
-    /// server sends back only what is said to everybody, or to oneself.
+    /// Queues a message, to everybody if there is no target. Once it has arrived it is [`News`] like those
+    /// of others.
     ///
     /// Waits while too much is unsent. Cancel safe: nothing is queued then.
-    pub(super) async fn say(&self, target: Option<String>, text: String) -> Option<OnChat> {
+    pub(super) async fn say(&self, target: Option<String>, text: String) {
         let said = OnChat {
             msg: text,
             from: self.name.clone(),
             target: target.unwrap_or_else(|| EVERYBODY.to_owned()),
         };
-        // Without a queue or its reader the session is over, which the news tell.
-        self.unsent.as_ref()?.send(said.clone()).await.ok()?;
-        (said.target != EVERYBODY && said.target != self.name).then_some(said)
+        if let Some(unsent) = &self.unsent {
+            // Without a reader the session is over, which the news tell.
+            let _ = unsent.send(said).await;
+        }
     }
 
     /// Waits for what happens next. Cancel safe.
@@ -242,17 +243,17 @@ where
         .map_err(|source| Error::Answer { route, source })
 }
 
-/// Where the sender tells what was not delivered. It never waits there, so it cannot wait for a reader
+/// Where the sender tells what became of a message. It never waits there, so it cannot wait for a reader
 /// who waits for the sender.
 #[derive(Debug)]
-struct Problems {
+struct Outcomes {
     news: mpsc::Sender<News>,
     missed: Arc<AtomicU64>,
 }
 
-impl Problems {
-    fn tell(&self, problem: String) {
-        if self.news.try_send(News::Problem(problem)).is_err() {
+impl Outcomes {
+    fn tell(&self, outcome: News) {
+        if self.news.try_send(outcome).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -264,14 +265,14 @@ async fn send_all(
     client: Client,
     room: String,
     mut queue: mpsc::Receiver<OnChat>,
-    problems: Problems,
+    outcomes: Outcomes,
 ) -> Result<(), CloseReason> {
     while let Some(said) = queue.recv().await {
         let send = Send {
             rid: room.clone(),
-            content: said.msg,
-            from: said.from,
-            target: said.target,
+            content: said.msg.clone(),
+            from: said.from.clone(),
+            target: said.target.clone(),
         };
         let problem = match client.request_body(SEND, &send).await {
             Ok(answer) => refusal(&answer),
@@ -279,7 +280,11 @@ async fn send_all(
             Err(error) => Some(error.to_string()),
         };
         if let Some(problem) = problem {
-            problems.tell(format!("not delivered: {} ({problem})", send.content));
+            let text = format!("not delivered: {} ({problem})", said.msg);
+            outcomes.tell(News::Problem(text));
+        } else if said.target != EVERYBODY && said.target != said.from {
+            // The server sends it to the other person only.
+            outcomes.tell(News::Said(said));
         }
     }
     Ok(())
