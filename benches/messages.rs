@@ -19,6 +19,8 @@
 //! The four operations take turns round by round, so that what else the machine does hits them
 //! alike. Then the least is the cost of the code and the median that of the code on this machine;
 //! when the two are far apart the machine was busy, and only the least is worth comparing.
+//! When all columns, *memcpy* too, are half as much again as in another run, something else shared
+//! the core all the time.
 //! A difference of a nanosecond or two between two builds is the layout of the code and no news.
 
 use std::hint::black_box;

@@ -290,8 +290,7 @@ impl MessageHead<'_> {
                 if error {
                     flag |= FLAG_ERROR;
                 }
-                out.push(flag);
-                write_id(out, id);
+                write_flag_and_id(out, flag, id);
                 Ok(())
             }
         }
@@ -307,9 +306,10 @@ fn write_route(
 ) -> Result<(), EncodeError> {
     match route {
         WireRoute::Code(code) => {
-            out.push(flag | FLAG_ROUTE_CODE);
-            if let Some(id) = id {
-                write_id(out, id);
+            let flag = flag | FLAG_ROUTE_CODE;
+            match id {
+                Some(id) => write_flag_and_id(out, flag, id),
+                None => out.push(flag),
             }
             out.extend_from_slice(&code.get().to_be_bytes());
         }
@@ -317,20 +317,34 @@ fn write_route(
             let Ok(len) = u8::try_from(name.len()) else {
                 return Err(EncodeError::RouteTooLong { len: name.len() });
             };
-            out.push(flag);
-            if let Some(id) = id {
-                write_id(out, id);
+            match id {
+                Some(id) => {
+                    write_flag_and_id(out, flag, id);
+                    out.push(len);
+                }
+                None => out.extend_from_slice(&[flag, len]),
             }
-            out.push(len);
             out.extend_from_slice(name);
         }
     }
     Ok(())
 }
 
+/// Ids of one and two groups, those below 16384, are stored together with the flag.
 #[inline(always)]
-fn write_id(out: &mut Vec<u8>, id: Option<RequestId>) {
-    let mut id = id.map_or(0, RequestId::get);
+fn write_flag_and_id(out: &mut Vec<u8>, flag: u8, id: Option<RequestId>) {
+    let id = id.map_or(0, RequestId::get);
+    let [low, ..] = id.to_le_bytes();
+    let [second, ..] = (id >> 7).to_le_bytes();
+    match id {
+        0..0x80 => out.extend_from_slice(&[flag, low]),
+        0x80..0x4000 => out.extend_from_slice(&[flag, low | 0x80, second]),
+        _ => write_flag_and_long_id(out, flag, id),
+    }
+}
+
+fn write_flag_and_long_id(out: &mut Vec<u8>, flag: u8, mut id: u64) {
+    out.push(flag);
     while id > 0x7f {
         let [low, ..] = id.to_le_bytes();
         out.push(low | 0x80);
@@ -460,6 +474,8 @@ mod tests {
             1,
             127,
             128,
+            0x3fff,
+            0x4000,
             0x7fff_ffff,
             0x8000_0000,
             u64::from(u32::MAX),

@@ -28,7 +28,7 @@ use crate::connector::{Phase, Refused, stopped};
 use crate::dispatch::dispatch;
 use crate::handler::BoxFuture;
 use crate::mailbox::Ending;
-use crate::session::Session;
+use crate::session::{Owned, Session};
 
 /// One read takes at most this much; the buffer belongs to the worker thread, not the connection.
 const READ_BUFFER: usize = 64 * 1024;
@@ -48,6 +48,7 @@ pub(crate) async fn run(
     mut phase: watch::Receiver<Phase>,
 ) {
     let Some(front) = app.front() else { return };
+    let _connected = app.sessions().connected();
     let limit = front.hybrid.handshake_timeout;
     // On the heap and dropped before the long part, so that an idle connection does not hold it.
     let opening = Box::pin(async {
@@ -192,7 +193,7 @@ struct Driver<'a> {
     transport: Transport,
     out: Outgoing,
     /// From the handshake's ack on.
-    session: Option<Session>,
+    session: Option<Owned>,
     running: FuturesUnordered<BoxFuture<Done>>,
     /// Frames between mailbox and machine; empty between calls, kept for its memory.
     moving: VecDeque<pomelo_protocol::Frame>,
@@ -237,7 +238,7 @@ impl Driver<'_> {
             }
             armed = deadline;
 
-            let mailbox = self.session.as_ref().map(Session::mailbox);
+            let mailbox = self.session.as_ref().map(|session| session.mailbox());
             let interest = self.interest();
             tokio::select! {
                 biased;
@@ -282,6 +283,10 @@ impl Driver<'_> {
             self.closed,
             Some(CloseReason::Transport | CloseReason::OutboxFull | CloseReason::HeartbeatTimeout)
         ) && !self.out.is_empty()
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.session.as_deref().cloned()
     }
 
     fn has_mail(&self) -> bool {
@@ -364,7 +369,10 @@ impl Driver<'_> {
         if self.out.bytes() >= MAX_OUTGOING && !mailbox.is_ending() {
             return;
         }
-        let ending = mailbox.take(&mut self.moving);
+        let taken = mailbox.take(&mut self.moving);
+        if taken.batch {
+            self.out.begin_batch();
+        }
         for frame in self.moving.drain(..) {
             // A machine that is closed takes nothing; the session has been told.
             let _ = self.machine.send(frame);
@@ -372,7 +380,8 @@ impl Driver<'_> {
                 self.out.push(frame);
             }
         }
-        match ending {
+        self.out.end_batch();
+        match taken.ending {
             None => {}
             Some(Ending::Kick(reason)) => self.machine.kick(&reason),
             Some(Ending::Close) => self.machine.close(CloseReason::Local),
@@ -389,7 +398,7 @@ impl Driver<'_> {
                 self.session = Some(self.app.sessions().create(self.peer, limits, tables));
             }
             ServerEvent::Request { id, route, body } => {
-                if let Some(session) = self.session.clone() {
+                if let Some(session) = self.session() {
                     let call = dispatch(self.app.clone(), session, Some(id), route, body);
                     self.start(Box::pin(async {
                         call.await;
@@ -399,7 +408,7 @@ impl Driver<'_> {
                 }
             }
             ServerEvent::Notify { route, body } => {
-                if let Some(session) = self.session.clone() {
+                if let Some(session) = self.session() {
                     let call = dispatch(self.app.clone(), session, None, route, body);
                     self.start(Box::pin(async {
                         call.await;

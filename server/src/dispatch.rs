@@ -3,11 +3,13 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use pomelo_protocol::{Body, CodecError, RequestId, Route};
+use pomelo_protocol::{Body, CodecError, Frame, RequestId, Route};
+use serde_json::Value;
 
 use crate::app::App;
-use crate::error::{Error, code_500};
+use crate::error::{Error, PushError, code_500};
 use crate::handler::{Reply, Request};
+use crate::push::{Outbound, OutboundKind};
 use crate::session::Session;
 use crate::topology::ServerInfo;
 
@@ -41,7 +43,7 @@ pub(crate) async fn dispatch(
         tracing::debug!(route = &*route, session = session.id(), %error, "request failed");
     }
     if let Some(id) = id {
-        respond(&session, id, &route, outcome);
+        respond(&app, &session, id, &route, outcome);
     }
 }
 
@@ -101,7 +103,13 @@ async fn call(
     }
 }
 
-fn respond(session: &Session, id: RequestId, route: &Route, outcome: Result<Reply, Error>) {
+fn respond(
+    app: &App,
+    session: &Session,
+    id: RequestId,
+    route: &Route,
+    outcome: Result<Reply, Error>,
+) {
     let reply = outcome.unwrap_or_else(|error| Reply::new(error.into_body()));
     let codec = &session.tables().codec;
     let frame = match reply.response(codec, id, route) {
@@ -115,7 +123,25 @@ fn respond(session: &Session, id: RequestId, route: &Route, outcome: Result<Repl
     };
     match frame {
         // A session that closed meanwhile takes no answer, and its mailbox counts what it refuses.
-        Ok(frame) => drop(session.send(frame)),
+        Ok(frame) => drop(answer(app, session, id, route, frame)),
         Err(error) => tracing::warn!(route = &**route, %error, "response is lost"),
     }
+}
+
+/// Through the frontend's push scheduler, so that answers keep their order among pushes.
+fn answer(
+    app: &App,
+    session: &Session,
+    id: RequestId,
+    route: &Route,
+    frame: Frame,
+) -> Result<(), PushError> {
+    let outbound = Outbound {
+        kind: OutboundKind::Response,
+        id: Some(id),
+        route,
+        options: &Value::Null,
+    };
+    app.scheduler(&outbound)?
+        .schedule(&outbound, frame, session)
 }

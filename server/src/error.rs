@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::config::ConfigError;
+use crate::rpc::system::ReachError;
 
 /// The failure of a handler, a remote or a filter.
 ///
@@ -142,6 +143,9 @@ pub enum SessionError {
     /// A uid must not be empty.
     #[error("uid must not be empty")]
     EmptyUid,
+    /// The session's frontend cannot be asked.
+    #[error(transparent)]
+    Frontend(#[from] ReachError),
 }
 
 /// Why a push did not happen.
@@ -161,6 +165,18 @@ pub enum PushError {
     /// No frontend of the group could be reached.
     #[error("all uids push message fail")]
     AllFailed,
+    /// No frontend of the type could be reached.
+    #[error("broadcast fails")]
+    BroadcastFailed,
+    /// The frontend cannot be reached.
+    #[error(transparent)]
+    Frontend(#[from] ReachError),
+    /// The message was to name its route in a member `route` and does not.
+    #[error("the message has no member route, or it is no text")]
+    NoRoute,
+    /// The selector of the push schedulers chose one that there is not.
+    #[error("no push scheduler with id {0:?}")]
+    NoScheduler(String),
     /// The channel was destroyed.
     #[error("channel is not running now")]
     ChannelDestroyed,

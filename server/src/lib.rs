@@ -51,12 +51,13 @@ mod error;
 mod events;
 mod handler;
 mod mailbox;
+mod push;
 mod rpc;
 mod session;
 mod topology;
 
 pub use app::{App, AppBuilder, Running, ServerSetup};
-pub use channel::{Channel, ChannelService, PushReport};
+pub use channel::{BroadcastOptions, Channel, ChannelConfig, ChannelService, PushReport};
 pub use config::{Config, ConfigError};
 pub use connector::{Hybrid, Refused};
 pub use cron::CronEntry;
@@ -68,9 +69,12 @@ pub use handler::{
 pub use mailbox::Overflow;
 pub use pomelo_protocol as protocol;
 pub use pomelo_protocol::{Body, CloseReason, Frame, HandshakeRequest, Route};
+pub use push::{Buffer, Direct, Outbound, OutboundKind, PushScheduler, PushSchedulers};
+pub use rpc::system::ReachError;
 pub use rpc::{RouteParam, RpcCall};
 pub use session::{
-    BackendSession, ClosedSession, FrontendSession, RequestSession, Session, SessionService, Uid,
+    BackendSession, BackendSessionService, ClosedSession, ConnectionStatistics, FrontendSession,
+    Login, RequestSession, Session, SessionData, SessionService, Uid,
 };
 pub use topology::{ServerInfo, Topology, pick_crc32};
 

@@ -57,6 +57,19 @@ struct Queue {
     bytes: usize,
     ending: Option<Ending>,
     taken: bool,
+    /// What is queued waits for company: nothing is taken before a release.
+    held: bool,
+    /// What is queued may share one WebSocket message.
+    batch: bool,
+}
+
+/// What [`Mailbox::take`] has to say beside the frames.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// How the connection is to be ended, after the frames.
+    pub(crate) ending: Option<Ending>,
+    /// The frames may share one WebSocket message.
+    pub(crate) batch: bool,
 }
 
 impl Mailbox {
@@ -69,54 +82,87 @@ impl Mailbox {
         }
     }
 
+    /// Queues a frame, and lets go of what was held before it.
     pub(crate) fn push(&self, frame: Frame) -> Result<(), PushError> {
-        let refused = {
+        {
             let mut queue = lock(&self.queue);
-            if queue.ending.is_some() {
-                return Err(PushError::Closed);
-            }
-            let bytes = queue.bytes.saturating_add(frame.len());
-            // One frame above the byte limit is let through into an empty mailbox: the limit is
-            // about what piles up, the size of a message is the application's own choice.
-            let full = queue.frames.len() >= self.limits.frames
-                || (bytes > self.limits.bytes && !queue.frames.is_empty());
-            if !full {
-                queue.bytes = bytes;
-                queue.frames.push_back(frame);
-            } else if self.limits.overflow == Overflow::Disconnect {
-                queue.frames.clear();
-                queue.ending = Some(Ending::Overflow);
-            }
-            full
-        };
-        if refused {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            if self.limits.overflow == Overflow::Disconnect {
-                self.arrived.notify_one();
-            }
-            return Err(PushError::Full);
+            self.queue(&mut queue, frame)?;
+            queue.held = false;
         }
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// Asks for the end of the connection; the first ending asked for stays.
+    /// Queues a frame that waits for a [`release`](Self::release); answers whether it is the first
+    /// to wait. One that comes behind frames on their way goes with them.
+    pub(crate) fn hold(&self, frame: Frame, batch: bool) -> Result<bool, PushError> {
+        let mut queue = lock(&self.queue);
+        let first = queue.frames.is_empty();
+        self.queue(&mut queue, frame)?;
+        queue.batch |= batch;
+        queue.held |= first;
+        Ok(first)
+    }
+
+    /// Lets go of what is held.
+    pub(crate) fn release(&self) {
+        let released = std::mem::take(&mut lock(&self.queue).held);
+        if released {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn queue(&self, queue: &mut Queue, frame: Frame) -> Result<(), PushError> {
+        if queue.ending.is_some() {
+            return Err(PushError::Closed);
+        }
+        let bytes = queue.bytes.saturating_add(frame.len());
+        // One frame above the byte limit is let through into an empty mailbox: the limit is
+        // about what piles up, the size of a message is the application's own choice.
+        let full = queue.frames.len() >= self.limits.frames
+            || (bytes > self.limits.bytes && !queue.frames.is_empty());
+        if !full {
+            queue.bytes = bytes;
+            queue.frames.push_back(frame);
+            return Ok(());
+        }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.limits.overflow == Overflow::Disconnect {
+            queue.frames.clear();
+            queue.bytes = 0;
+            queue.held = false;
+            queue.ending = Some(Ending::Overflow);
+            self.arrived.notify_one();
+        }
+        Err(PushError::Full)
+    }
+
+    /// Asks for the end of the connection, after what is held; the first ending asked for stays.
     pub(crate) fn end(&self, ending: Ending) {
-        lock(&self.queue).ending.get_or_insert(ending);
+        {
+            let mut queue = lock(&self.queue);
+            queue.ending.get_or_insert(ending);
+            queue.held = false;
+        }
         self.arrived.notify_one();
     }
 
-    /// Moves what waits into `into`; answers the ending, once, when nothing waits before it.
-    pub(crate) fn take(&self, into: &mut VecDeque<Frame>) -> Option<Ending> {
+    /// Moves what waits into `into`; answers the ending, once.
+    pub(crate) fn take(&self, into: &mut VecDeque<Frame>) -> Taken {
         let mut queue = lock(&self.queue);
+        if queue.held {
+            return Taken::default();
+        }
         into.append(&mut queue.frames);
         queue.bytes = 0;
-        if queue.taken {
-            return None;
-        }
-        let ending = queue.ending.clone();
-        queue.taken = ending.is_some();
-        ending
+        let batch = std::mem::take(&mut queue.batch);
+        let ending = if queue.taken {
+            None
+        } else {
+            queue.ending.clone()
+        };
+        queue.taken |= ending.is_some();
+        Taken { ending, batch }
     }
 
     /// Whether an ending waits; it is taken even from a peer that does not read.
@@ -125,10 +171,10 @@ impl Mailbox {
         queue.ending.is_some() && !queue.taken
     }
 
-    /// Whether frames or an ending wait.
+    /// Whether frames that may be taken or an ending wait.
     pub(crate) fn has_mail(&self) -> bool {
         let queue = lock(&self.queue);
-        !queue.frames.is_empty() || (queue.ending.is_some() && !queue.taken)
+        !(queue.held || queue.frames.is_empty()) || (queue.ending.is_some() && !queue.taken)
     }
 
     /// Waits until something was put in since the last wait. Cancel safe.

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 
 use super::running::Running;
 use super::{App, Front, Node, Shared, WeakApp};
-use crate::channel::ChannelService;
+use crate::channel::{ChannelConfig, ChannelService};
 use crate::config::Config;
 use crate::connector::{self, Hybrid, Phase};
 use crate::error::StartError;
 use crate::events::{Event, Events, Listener};
 use crate::handler::{Handler, States, Table};
+use crate::push::PushSchedulers;
 use crate::rpc::{RouteFn, RouteParam};
 use crate::session::SessionService;
 use crate::topology::{ServerInfo, Topology};
@@ -35,6 +36,8 @@ pub struct ServerSetup {
     info: ServerInfo,
     hybrid: Option<Hybrid>,
     port: Option<u16>,
+    channels: ChannelConfig,
+    schedulers: PushSchedulers,
 }
 
 impl ServerSetup {
@@ -46,6 +49,19 @@ impl ServerSetup {
     /// How clients connect. Default: [`Hybrid::new`].
     pub fn connector(mut self, hybrid: Hybrid) -> Self {
         self.hybrid = Some(hybrid);
+        self
+    }
+
+    /// How channels work: pomelo's `channelConfig`. Default: [`ChannelConfig::new`].
+    pub fn channels(mut self, channels: ChannelConfig) -> Self {
+        self.channels = channels;
+        self
+    }
+
+    /// How messages get to the clients of this frontend: pomelo's `pushSchedulerConfig`.
+    /// Default: at once, by [`Direct`](crate::Direct).
+    pub fn push_schedulers(mut self, schedulers: PushSchedulers) -> Self {
+        self.schedulers = schedulers;
         self
     }
 
@@ -227,6 +243,8 @@ impl AppBuilder {
                 info,
                 hybrid: None,
                 port: None,
+                channels: ChannelConfig::new(),
+                schedulers: PushSchedulers::default(),
             };
             for (envs, types, change) in &self.setups {
                 if matches(envs, &self.env) && matches(types, &setup.info.server_type) {
@@ -278,6 +296,7 @@ impl AppBuilder {
         let mut tasks = JoinSet::new();
         let frontends = apps.iter().filter(|app| app.is_frontend());
         for (app, listener) in frontends.zip(listeners) {
+            app.start_schedulers();
             tasks.spawn(connector::serve(
                 app.clone(),
                 listener,
@@ -360,12 +379,12 @@ fn node_of(
     let info = setup.info;
     let front = if info.frontend {
         Some(
-            front_of(setup.hybrid.unwrap_or_default(), tables).map_err(|problem| {
-                StartError::Tables {
+            front_of(setup.hybrid.unwrap_or_default(), setup.schedulers, tables).map_err(
+                |problem| StartError::Tables {
                     server: info.id.to_string(),
                     problem,
-                }
-            })?,
+                },
+            )?,
         )
     } else {
         None
@@ -374,8 +393,8 @@ fn node_of(
         .as_ref()
         .is_some_and(|front| front.hybrid.single_session);
     Ok(App(Arc::new_cyclic(|node| Node {
-        sessions: SessionService::new(Arc::clone(&info.id), single),
-        channels: ChannelService::new(WeakApp(Weak::clone(node))),
+        sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), single),
+        channels: ChannelService::new(WeakApp(Weak::clone(node)), setup.channels),
         front,
         events: events.clone(),
         shared: Arc::clone(shared),
@@ -383,7 +402,7 @@ fn node_of(
     })))
 }
 
-fn front_of(hybrid: Hybrid, tables: &Tables) -> Result<Front, String> {
+fn front_of(hybrid: Hybrid, schedulers: PushSchedulers, tables: &Tables) -> Result<Front, String> {
     let mut settings = ServerSettings::default();
     settings.config.max_package = hybrid.max_package;
     settings.config.handshake_timeout = hybrid.handshake_timeout;
@@ -406,6 +425,7 @@ fn front_of(hybrid: Hybrid, tables: &Tables) -> Result<Front, String> {
     Ok(Front {
         hybrid,
         settings: ArcSwap::from_pointee(settings),
+        schedulers,
         origin: Instant::now(),
     })
 }

@@ -16,12 +16,13 @@ pub use self::running::Running;
 
 use crate::channel::ChannelService;
 use crate::connector::Hybrid;
-use crate::error::RpcError;
+use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
 use crate::handler::{States, Table};
 use crate::lock;
+use crate::push::{Direct, Outbound, PushScheduler, PushSchedulers};
 use crate::rpc::{RouteFn, RouteParam, RpcCall};
-use crate::session::{RequestSession, SessionService};
+use crate::session::{BackendSessionService, RequestSession, SessionService};
 use crate::topology::{ServerInfo, Topology, pick_crc32};
 
 /// The application as one of its servers sees it: a cheap handle.
@@ -61,6 +62,7 @@ pub(crate) struct Front {
     pub(crate) hybrid: Hybrid,
     /// What new connections get; those that are there keep theirs.
     settings: ArcSwap<ServerSettings>,
+    schedulers: PushSchedulers,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,
 }
@@ -136,6 +138,11 @@ impl App {
         &self.0.sessions
     }
 
+    /// Sessions of any frontend, asked by its id.
+    pub fn backend_sessions(&self) -> BackendSessionService {
+        BackendSessionService::new(self.clone())
+    }
+
     /// The channels of this server.
     pub fn channels(&self) -> &ChannelService {
         &self.0.channels
@@ -208,6 +215,29 @@ impl App {
 
     pub(crate) fn front(&self) -> Option<&Front> {
         self.0.front.as_ref()
+    }
+
+    pub(crate) fn start_schedulers(&self) {
+        if let Some(front) = &self.0.front {
+            front.schedulers.start(self);
+        }
+    }
+
+    pub(crate) fn stop_schedulers(&self) {
+        if let Some(front) = &self.0.front {
+            front.schedulers.stop();
+        }
+    }
+
+    /// What puts this message into the mailboxes of this frontend's sessions.
+    pub(crate) fn scheduler(
+        &self,
+        message: &Outbound<'_>,
+    ) -> Result<&dyn PushScheduler, PushError> {
+        match &self.0.front {
+            Some(front) => front.schedulers.choose(message),
+            None => Ok(&Direct),
+        }
     }
 
     pub(crate) fn events(&self) -> &Events {

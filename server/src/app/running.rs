@@ -46,6 +46,9 @@ impl Running {
     pub async fn stop(mut self) {
         self.phase.send_replace(Phase::Stopping);
         while self.tasks.join_next().await.is_some() {}
+        for app in &self.apps {
+            app.stop_schedulers();
+        }
         let heard = async {
             for closer in &self.closers {
                 closer.close().await;

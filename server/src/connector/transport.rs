@@ -131,11 +131,15 @@ pub(crate) struct Outgoing {
     bytes: usize,
     websocket: bool,
     closed_by_peer: bool,
+    /// Where in the queue the frames begin that share one WebSocket message.
+    batch: Option<usize>,
 }
 
 #[derive(Debug)]
 enum Item {
     Frame(Frame),
+    /// A package without its WebSocket head, in a message with others.
+    Package(Frame),
     Raw(Vec<u8>),
 }
 
@@ -147,6 +151,35 @@ impl Outgoing {
     pub(crate) fn push(&mut self, frame: Frame) {
         self.bytes += self.wire_of(&frame).len();
         self.queue.push_back(Item::Frame(frame));
+    }
+
+    /// What is pushed from now on shares one WebSocket message.
+    pub(crate) fn begin_batch(&mut self) {
+        if self.websocket {
+            self.batch = Some(self.queue.len());
+        }
+    }
+
+    /// Ends a batch, if one was begun.
+    pub(crate) fn end_batch(&mut self) {
+        let Some(begin) = self.batch.take() else {
+            return;
+        };
+        // A frame alone has its head already.
+        if self.queue.len().saturating_sub(begin) < 2 {
+            return;
+        }
+        let (mut before, mut len) = (0, 0);
+        for item in self.queue.range_mut(begin..) {
+            if let Item::Frame(frame) = item {
+                before += frame.as_websocket().len();
+                len += frame.len();
+                *item = Item::Package(frame.clone());
+            }
+        }
+        let head = websocket_head(len);
+        self.bytes = self.bytes + head.len() + len - before;
+        self.queue.insert(begin, Item::Raw(head));
     }
 
     pub(crate) fn push_raw(&mut self, bytes: Vec<u8>) {
@@ -212,6 +245,7 @@ impl Outgoing {
     fn bytes_of<'a>(&self, item: &'a Item) -> &'a [u8] {
         match item {
             Item::Frame(frame) => self.wire_of(frame),
+            Item::Package(frame) => frame.as_bytes(),
             Item::Raw(bytes) => bytes,
         }
     }
@@ -223,4 +257,21 @@ impl Outgoing {
             frame.as_bytes()
         }
     }
+}
+
+/// The head of an unmasked binary message of this many bytes.
+fn websocket_head(len: usize) -> Vec<u8> {
+    let mut head = vec![0x82];
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short @ 0..126), _) => head.push(short),
+        (_, Ok(medium)) => {
+            head.push(126);
+            head.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            head.push(127);
+            head.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    head
 }

@@ -13,6 +13,7 @@ use crate::session::{BackendSession, FrontendSession, RequestSession, Uid};
 use crate::topology::ServerInfo;
 
 mod local;
+pub(crate) mod system;
 
 /// How long a call may take: pomelo's `proxyConfig.timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);

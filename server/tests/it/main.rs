@@ -7,6 +7,7 @@
     reason = "helpers of tests may fail the test"
 )]
 
+mod bad_input;
 mod bounds;
 mod exchanges;
 mod http;

@@ -135,7 +135,8 @@ async fn push(app: App, session: FrontendSession, body: Body) -> Result<Json<Val
 }
 
 async fn kick(session: RequestSession, Msg(body): Msg<Map<String, Value>>) {
-    session.kick(body.get("reason").and_then(Value::as_str));
+    let reason = body.get("reason").and_then(Value::as_str);
+    session.kick(reason).await.unwrap();
     // The original never answers, and a closed session takes no answer.
 }
 

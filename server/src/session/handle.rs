@@ -1,0 +1,508 @@
+//! The session of one connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::SystemTime;
+
+use pomelo_protocol::{CloseReason, Frame, ServerSettings};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::table::Table;
+use super::{FrontendSession, RequestSession, Uid};
+use crate::error::{PushError, SessionError};
+use crate::events::Event;
+use crate::lock;
+use crate::mailbox::{Ending, Limits, Mailbox};
+
+/// What a `closed` listener waits for.
+pub(crate) type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) type ClosedListener = Box<dyn FnOnce(ClosedSession) -> Closing + Send>;
+pub(super) type UidListener = Arc<dyn Fn(&Uid) + Send + Sync>;
+
+/// What a `closed` listener is given: the session is gone, its uid and settings are here.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClosedSession {
+    /// The session's id.
+    pub id: u64,
+    /// The frontend it was on.
+    pub frontend_id: Arc<str>,
+    /// The uid it was bound to.
+    pub uid: Option<Uid>,
+    /// Its settings.
+    pub settings: Arc<Map<String, Value>>,
+    /// Why it ended.
+    pub reason: CloseReason,
+}
+
+impl ClosedSession {
+    /// A setting; `None` if it is absent or of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        setting(&self.settings, key)
+    }
+}
+
+/// A session as plain data: what travels between servers, and what pomelo's `export` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SessionData {
+    /// The session's id, counted from 1 in its frontend.
+    pub id: u64,
+    /// The server that holds the connection.
+    pub frontend_id: Arc<str>,
+    /// The uid it is bound to.
+    pub uid: Option<Uid>,
+    /// Its settings.
+    pub settings: Arc<Map<String, Value>>,
+}
+
+/// The session of one connection: a cheap handle, which does not keep the connection open.
+///
+/// Handlers get a per-request copy instead, [`FrontendSession`] or
+/// [`BackendSession`](super::BackendSession).
+#[derive(Clone)]
+pub struct Session {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    id: u64,
+    frontend_id: Arc<str>,
+    peer: SocketAddr,
+    table: Weak<Table>,
+    mailbox: Mailbox,
+    tables: Arc<ServerSettings>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    life: Life,
+    uid: Option<Uid>,
+    settings: Arc<Map<String, Value>>,
+    /// Most sessions have neither, and an idle connection should be small.
+    login: Option<Box<LoginRecord>>,
+    listeners: Option<Box<Listeners>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Life {
+    #[default]
+    Open,
+    /// Out of the service; its connection still writes and its listeners have not run.
+    Leaving,
+    Closed,
+}
+
+pub(super) struct LoginRecord {
+    pub(super) time: SystemTime,
+    pub(super) info: Map<String, Value>,
+}
+
+#[derive(Default)]
+struct Listeners {
+    closed: Vec<ClosedListener>,
+    bind: Vec<UidListener>,
+    unbind: Vec<UidListener>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.inner.id)
+            .field("frontend_id", &self.inner.frontend_id)
+            .field("uid", &self.uid())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        id: u64,
+        table: &Arc<Table>,
+        peer: SocketAddr,
+        limits: Limits,
+        tables: Arc<ServerSettings>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                id,
+                frontend_id: Arc::clone(&table.frontend_id),
+                peer,
+                table: Arc::downgrade(table),
+                mailbox: Mailbox::new(limits),
+                tables,
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Counted from 1 in each frontend.
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
+    /// The id of the server that holds the connection.
+    pub fn frontend_id(&self) -> &str {
+        &self.inner.frontend_id
+    }
+
+    /// The client's address.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.inner.peer
+    }
+
+    /// The uid it is bound to; the last one if it is closed.
+    pub fn uid(&self) -> Option<Uid> {
+        lock(&self.inner.state).uid.clone()
+    }
+
+    /// Whether the session has left the service.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.inner.state).life != Life::Open
+    }
+
+    /// A setting; `None` if it is absent or of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let settings = Arc::clone(&lock(&self.inner.state).settings);
+        setting(&settings, key)
+    }
+
+    /// Changes a setting for every request from now on.
+    pub fn set(&self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let mut state = lock(&self.inner.state);
+        Arc::make_mut(&mut state.settings).insert(key.to_owned(), value);
+    }
+
+    /// Changes several settings at once: pomelo's `set` with an object.
+    pub fn set_all(&self, settings: Map<String, Value>) {
+        let mut state = lock(&self.inner.state);
+        Arc::make_mut(&mut state.settings).extend(settings);
+    }
+
+    /// Takes a setting away.
+    pub fn remove(&self, key: &str) {
+        let mut state = lock(&self.inner.state);
+        // Nothing is copied for a key that is not there; the order of the others stays.
+        if state.settings.contains_key(key) {
+            Arc::make_mut(&mut state.settings).shift_remove(key);
+        }
+    }
+
+    /// Binds the session to a uid. Binding the same uid again is a success and no event.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] with pomelo's texts.
+    pub fn bind(&self, uid: impl Into<Uid>) -> Result<(), SessionError> {
+        let uid = uid.into();
+        if uid.as_str().is_empty() {
+            return Err(SessionError::EmptyUid);
+        }
+        let gone = || SessionError::Gone(self.id());
+        let table = self.inner.table.upgrade().ok_or_else(gone)?;
+        let listeners = {
+            let mut state = lock(&self.inner.state);
+            if state.life != Life::Open {
+                return Err(gone());
+            }
+            match &state.uid {
+                Some(current) if *current == uid => return Ok(()),
+                Some(current) => return Err(SessionError::AlreadyBound(current.to_string())),
+                None => {}
+            }
+            table.enter(&uid, self)?;
+            table.bound.fetch_add(1, Ordering::Relaxed);
+            state.uid = Some(uid.clone());
+            state.login = Some(Box::new(LoginRecord {
+                time: SystemTime::now(),
+                info: Map::new(),
+            }));
+            table.emit(|| Event::BindSession {
+                session: self.clone(),
+                uid: uid.clone(),
+            });
+            state.heard(|listeners| &listeners.bind)
+        };
+        for listener in listeners {
+            listener(&uid);
+        }
+        Ok(())
+    }
+
+    /// Takes the binding to `uid` away.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotBound`] if it is bound to another or to none,
+    /// [`SessionError::Gone`] if it is closed.
+    pub fn unbind(&self, uid: impl Into<Uid>) -> Result<(), SessionError> {
+        let uid = uid.into();
+        let gone = || SessionError::Gone(self.id());
+        let table = self.inner.table.upgrade().ok_or_else(gone)?;
+        let listeners = {
+            let mut state = lock(&self.inner.state);
+            if state.life != Life::Open {
+                return Err(gone());
+            }
+            if state.uid.as_ref() != Some(&uid) {
+                let current = state.uid.as_ref();
+                return Err(SessionError::NotBound(
+                    current.map_or_else(|| "null".to_owned(), Uid::to_string),
+                ));
+            }
+            state.uid = None;
+            state.login = None;
+            table.forget(&uid, self.id());
+            table.bound.fetch_sub(1, Ordering::Relaxed);
+            table.emit(|| Event::UnbindSession {
+                session: self.clone(),
+                uid: uid.clone(),
+            });
+            state.heard(|listeners| &listeners.unbind)
+        };
+        for listener in listeners {
+            listener(&uid);
+        }
+        Ok(())
+    }
+
+    /// Puts an encoded message in the session's mailbox; never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Closed`] and [`PushError::Full`].
+    pub fn send(&self, frame: Frame) -> Result<(), PushError> {
+        self.counted(self.inner.mailbox.push(frame))
+    }
+
+    /// Puts encoded messages in the session's mailbox in this order, all or up to the first that
+    /// is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Closed`] and [`PushError::Full`].
+    pub fn send_batch(&self, frames: impl IntoIterator<Item = Frame>) -> Result<(), PushError> {
+        frames.into_iter().try_for_each(|frame| self.send(frame))
+    }
+
+    /// How many frames the full mailbox refused.
+    pub fn dropped_frames(&self) -> u64 {
+        self.inner.mailbox.dropped()
+    }
+
+    /// Closes the connection, with a kick package if there is a reason.
+    ///
+    /// What was pushed before is flushed first. The session is gone from the
+    /// service when this returns; `closed` listeners run after it.
+    pub fn kick(&self, reason: Option<&str>) {
+        self.leave();
+        self.inner.mailbox.end(match reason {
+            Some(reason) => Ending::Kick(reason.to_owned()),
+            None => Ending::Close,
+        });
+    }
+
+    /// Calls `listener` when the session is closed, for whatever reason, once.
+    ///
+    /// By then the session is gone from the service, but the copy that the
+    /// listener gets has uid and settings. On a session that is closed already
+    /// the listener is dropped.
+    pub fn on_closed<F, R>(&self, listener: F)
+    where
+        F: FnOnce(ClosedSession) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.listen(|listeners| {
+            let boxed: ClosedListener = Box::new(move |closed| Box::pin(listener(closed)));
+            listeners.closed.push(boxed);
+        });
+    }
+
+    /// Calls `listener` with the uid each time the session is bound.
+    pub fn on_bind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
+        self.listen(|listeners| listeners.bind.push(Arc::new(listener)));
+    }
+
+    /// Calls `listener` with the uid each time the session is unbound, other than by closing.
+    pub fn on_unbind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
+        self.listen(|listeners| listeners.unbind.push(Arc::new(listener)));
+    }
+
+    /// A copy as a handler of this frontend gets one: pomelo's `toFrontendSession`.
+    pub fn to_frontend_session(&self) -> FrontendSession {
+        FrontendSession(self.request_copy())
+    }
+
+    /// The session as plain data.
+    pub fn export(&self) -> SessionData {
+        let state = lock(&self.inner.state);
+        SessionData {
+            id: self.inner.id,
+            frontend_id: Arc::clone(&self.inner.frontend_id),
+            uid: state.uid.clone(),
+            settings: Arc::clone(&state.settings),
+        }
+    }
+
+    /// What the client was told at its handshake, and so how its messages are encoded.
+    pub(crate) fn tables(&self) -> &Arc<ServerSettings> {
+        &self.inner.tables
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.inner.mailbox
+    }
+
+    pub(crate) fn request_copy(&self) -> RequestSession {
+        RequestSession::here(self)
+    }
+
+    /// A push result, with a frame that was dropped counted for the whole frontend.
+    pub(crate) fn counted<T>(&self, result: Result<T, PushError>) -> Result<T, PushError> {
+        if let Err(PushError::Full) = &result
+            && let Some(table) = self.inner.table.upgrade()
+        {
+            table.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Writes one setting, or takes it away; a closed session refuses.
+    pub(super) fn import(&self, key: &str, value: Option<Value>) -> Result<(), SessionError> {
+        self.open()?;
+        match value {
+            Some(value) => self.set(key, value),
+            None => self.remove(key),
+        }
+        Ok(())
+    }
+
+    /// Writes settings over those of the same keys; a closed session refuses.
+    pub(super) fn import_all(&self, settings: Map<String, Value>) -> Result<(), SessionError> {
+        self.open()?;
+        self.set_all(settings);
+        Ok(())
+    }
+
+    pub(super) fn with_login<R>(
+        &self,
+        read: impl FnOnce(&Uid, &mut LoginRecord) -> R,
+    ) -> Option<R> {
+        let mut state = lock(&self.inner.state);
+        let uid = state.uid.clone()?;
+        Some(read(&uid, state.login.as_deref_mut()?))
+    }
+
+    /// Takes the session out of the service and answers the futures of its `closed` listeners.
+    ///
+    /// The event follows the calls of the listeners, as at pomelo; their futures run later.
+    pub(crate) fn close(&self, reason: &CloseReason) -> Vec<Closing> {
+        self.leave();
+        self.inner.mailbox.end(Ending::Close);
+        let (listeners, closed) = {
+            let mut state = lock(&self.inner.state);
+            if state.life == Life::Closed {
+                return Vec::new();
+            }
+            state.life = Life::Closed;
+            let closed = ClosedSession {
+                id: self.inner.id,
+                frontend_id: Arc::clone(&self.inner.frontend_id),
+                uid: state.uid.clone(),
+                settings: Arc::clone(&state.settings),
+                reason: reason.clone(),
+            };
+            (state.listeners.take(), closed)
+        };
+        let closing = listeners.map(|listeners| {
+            let called = listeners.closed.into_iter();
+            called.map(|listener| listener(closed.clone())).collect()
+        });
+        if let Some(table) = self.inner.table.upgrade() {
+            table.emit(|| Event::CloseSession(closed));
+        }
+        closing.unwrap_or_default()
+    }
+
+    /// Takes the session out of both maps, once; uid and settings stay for the listeners.
+    fn leave(&self) {
+        let Some(table) = self.inner.table.upgrade() else {
+            return;
+        };
+        let mut state = lock(&self.inner.state);
+        if state.life != Life::Open {
+            return;
+        }
+        state.life = Life::Leaving;
+        if let Some(uid) = &state.uid {
+            table.forget(uid, self.id());
+            table.bound.fetch_sub(1, Ordering::Relaxed);
+        }
+        table.by_id.of(&self.id()).remove(&self.id());
+    }
+
+    fn open(&self) -> Result<(), SessionError> {
+        if self.is_closed() {
+            return Err(SessionError::Gone(self.id()));
+        }
+        Ok(())
+    }
+
+    fn listen(&self, add: impl FnOnce(&mut Listeners)) {
+        let mut state = lock(&self.inner.state);
+        if state.life != Life::Closed {
+            add(state.listeners.get_or_insert_default());
+        }
+    }
+}
+
+impl State {
+    fn heard(&self, of: impl FnOnce(&Listeners) -> &Vec<UidListener>) -> Vec<UidListener> {
+        self.listeners
+            .as_deref()
+            .map(|listeners| of(listeners).clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Table {
+    /// Under the session's lock, which keeps the order of a session's events.
+    fn emit(&self, event: impl FnOnce() -> Event) {
+        if let Some(app) = self.app.upgrade() {
+            app.emit_with(event);
+        }
+    }
+}
+
+pub(super) fn setting<T: DeserializeOwned>(settings: &Map<String, Value>, key: &str) -> Option<T> {
+    T::deserialize(settings.get(key)?).ok()
+}
+
+/// A session in the hands of its connection: one that ends without [`Session::close`], because
+/// its task was dropped, leaves the service all the same.
+#[derive(Debug)]
+pub(crate) struct Owned(pub(super) Session);
+
+impl std::ops::Deref for Owned {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Nobody is left to run the listeners; after a close in good order there are none.
+        drop(self.0.close(&CloseReason::Local));
+    }
+}

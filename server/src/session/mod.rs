@@ -1,0 +1,17 @@
+//! Sessions: one per connection that finished its handshake, found by id and by uid.
+
+mod backend;
+mod copy;
+mod handle;
+mod service;
+mod statistics;
+mod table;
+mod uid;
+
+pub use self::backend::BackendSessionService;
+pub use self::copy::{BackendSession, FrontendSession, RequestSession};
+pub(crate) use self::handle::Owned;
+pub use self::handle::{ClosedSession, Session, SessionData};
+pub use self::service::SessionService;
+pub use self::statistics::{ConnectionStatistics, Login};
+pub use self::uid::Uid;

@@ -1,0 +1,107 @@
+//! Where the sessions of one frontend are found, in shards.
+//!
+//! Messages touch no map here: a request has its session in hand, and only a push by uid looks one
+//! shard up. A session's own lock is taken before that of a shard, never the other way round, and
+//! nothing of the user's runs under either.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Session, Uid};
+use crate::app::WeakApp;
+use crate::error::SessionError;
+use crate::lock;
+
+/// Enough that threads of a large machine seldom meet in one shard; an empty one costs 64 bytes.
+const SHARDS: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Sharded<K, V> {
+    shards: Vec<Mutex<HashMap<K, V>>>,
+    hasher: RandomState,
+}
+
+impl<K: Hash + Eq, V> Sharded<K, V> {
+    fn new() -> Self {
+        Self {
+            shards: std::iter::repeat_with(Mutex::default)
+                .take(SHARDS)
+                .collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(super) fn of<Q>(&self, key: &Q) -> MutexGuard<'_, HashMap<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+    {
+        let shards = self.shards.len() as u64;
+        let index = usize::try_from(self.hasher.hash_one(key) % shards).unwrap_or_default();
+        let shard = self.shards.get(index).or_else(|| self.shards.first());
+        lock(shard.expect("there are SHARDS shards, and the index is below"))
+    }
+
+    /// Each shard in turn.
+    pub(super) fn each(&self) -> impl Iterator<Item = MutexGuard<'_, HashMap<K, V>>> {
+        self.shards.iter().map(lock)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) app: WeakApp,
+    pub(super) frontend_id: Arc<str>,
+    single_session: bool,
+    pub(super) next_id: AtomicU64,
+    pub(super) by_id: Sharded<u64, Session>,
+    pub(super) by_uid: Sharded<Uid, Vec<Session>>,
+    /// Sockets, those that have not finished their handshake included.
+    pub(super) connections: AtomicUsize,
+    pub(super) bound: AtomicUsize,
+    /// Frames that full mailboxes refused.
+    pub(super) dropped: AtomicU64,
+}
+
+impl Table {
+    pub(super) fn new(app: WeakApp, frontend_id: Arc<str>, single_session: bool) -> Self {
+        Self {
+            app,
+            frontend_id,
+            single_session,
+            next_id: AtomicU64::new(1),
+            by_id: Sharded::new(),
+            by_uid: Sharded::new(),
+            connections: AtomicUsize::new(0),
+            bound: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Enters the session under the uid; called under the session's lock.
+    pub(super) fn enter(&self, uid: &Uid, session: &Session) -> Result<(), SessionError> {
+        let mut shard = self.by_uid.of(uid.as_str());
+        match shard.get_mut(uid.as_str()) {
+            Some(_) if self.single_session => {
+                return Err(SessionError::SingleSession(uid.to_string()));
+            }
+            Some(sessions) => sessions.push(session.clone()),
+            None => drop(shard.insert(uid.clone(), vec![session.clone()])),
+        }
+        Ok(())
+    }
+
+    /// Takes exactly this session out: others of the same uid stay.
+    pub(super) fn forget(&self, uid: &Uid, id: u64) {
+        let mut shard = self.by_uid.of(uid.as_str());
+        if let Some(sessions) = shard.get_mut(uid.as_str()) {
+            sessions.retain(|other| other.id() != id);
+            if sessions.is_empty() {
+                shard.remove(uid.as_str());
+            }
+        }
+    }
+}
