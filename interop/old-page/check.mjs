@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The old page in Chromium against our chat: `node old-page/check.mjs`, once with each original client. The chat runs on
-// free ports, the page is told the gate's by its own setting. CHROMIUM names the browser, by default /usr/bin/chromium.
+// free ports, the page is told the gate's by its own setting. CHROMIUM names the browser, by default /usr/bin/chromium; CHAT
+// names the program of examples/chat, by default cargo builds and runs it.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -19,13 +20,12 @@ const root = path.join(here, '../..');
 /** Longer than anything takes on a busy machine; what is late then is told by name. */
 const PATIENCE_MS = 30_000;
 
-/** `cargo run` of the chat: its output line by line. */
+/** The chat with some arguments: its output line by line. */
 class Chat {
   constructor(...args) {
-    const cargo = process.env.CARGO ?? 'cargo';
-    this.process = spawn(cargo, ['run', '--quiet', '--locked', '--package', 'chat', '--', ...args], {
-      cwd: root, stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    const [program, ...first] = process.env.CHAT ? [process.env.CHAT]
+      : [process.env.CARGO ?? 'cargo', 'run', '--quiet', '--locked', '--package', 'chat', '--'];
+    this.process = spawn(program, [...first, ...args], { cwd: root, stdio: ['pipe', 'pipe', 'inherit'] });
     this.ended = new Promise((resolve) => this.process.once('exit', resolve));
     this.lines = readline.createInterface({ input: this.process.stdout })[Symbol.asyncIterator]();
   }

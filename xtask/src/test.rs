@@ -70,7 +70,7 @@ pub(crate) fn run() -> Result<(), Error> {
     let all = cargo(&["--workspace", "--all-features", "--no-fail-fast"]);
     let bare = cargo(&["-p", "pomelo-protocol", "--no-default-features"]);
     let [originals, page] = if packages == Outcome::Passed {
-        [originals(&interop), old_page(&interop)]
+        [originals(&interop), old_page(&interop, &all)]
     } else {
         [(); 2].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
     };
@@ -147,15 +147,25 @@ fn originals(interop: &Path) -> Outcome {
     spawned(Command::new("node").arg(interop.join("check.cjs")))
 }
 
-fn old_page(interop: &Path) -> Outcome {
-    match chromium::provide() {
-        Ok(browser) => spawned(
-            Command::new("node")
-                .arg(interop.join("old-page/check.mjs"))
-                .env("CHROMIUM", browser),
-        ),
-        Err(outcome) => outcome,
+fn old_page(interop: &Path, built: &Outcome) -> Outcome {
+    let browser = match chromium::provide() {
+        Ok(browser) => browser,
+        Err(outcome) => return outcome,
+    };
+    let mut command = Command::new("node");
+    command
+        .arg(interop.join("old-page/check.mjs"))
+        .env("CHROMIUM", browser);
+    // The tests of all packages have built the chat beside this program; for itself alone it would be
+    // built again, since other features are asked for.
+    let chat = env::current_exe()
+        .map(|xtask| xtask.with_file_name(format!("chat{}", env::consts::EXE_SUFFIX)));
+    if let (Ok(chat), Outcome::Passed) = (chat, built)
+        && chat.is_file()
+    {
+        command.env("CHAT", chat);
     }
+    spawned(&mut command)
 }
 
 /// `cargo test --locked` with further arguments.

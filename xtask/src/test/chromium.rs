@@ -69,7 +69,16 @@ fn installs() -> bool {
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         status(&mut command).is_ok_and(|status| status.success())
     };
-    let install = ["install", "-y", "--no-install-recommends", "chromium"];
+    // Fresh machines often run an apt-get of their own: wait for it.
+    let patient = "DPkg::Lock::Timeout=120";
+    let install = [
+        "install",
+        "-o",
+        patient,
+        "-y",
+        "--no-install-recommends",
+        "chromium",
+    ];
     apt(&install) || (apt(&["update"]) && apt(&install))
 }
 
