@@ -398,7 +398,13 @@ impl World {
                     RequestError::Send(SendError::Closed) => assert!(self.client_end.is_some()),
                     RequestError::Send(SendError::Full) => {
                         self.transmit_client();
-                        assert!(!self.up.is_empty(), "full of nothing");
+                        let waiting = if self.ready {
+                            !self.up.is_empty()
+                        } else {
+                            // Bounded apart until the handshake is answered.
+                            !self.sent_up.is_empty()
+                        };
+                        assert!(waiting, "full of nothing");
                     }
                     RequestError::TooManyPending => {}
                     other => panic!("{other}"),
