@@ -1,21 +1,25 @@
-//! The whole path of a request: route -> handler here or forward there -> answer.
+//! The whole path of a request: route -> filters -> handler here or forward there -> filters ->
+//! answer. In pomelo 2.2.7 this is `server/server.js` with `components/connector.js` around it.
 
-use std::panic::AssertUnwindSafe;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use futures_util::FutureExt;
+use http::Extensions;
 use pomelo_protocol::{Body, CodecError, Frame, RequestId, Route};
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::error::{Error, PushError, code_500};
+use crate::filter::shielded;
 use crate::handler::{Reply, Request};
 use crate::push::{Outbound, OutboundKind};
 use crate::session::Session;
-use crate::topology::ServerInfo;
 
 /// Runs one request or notify of a session of `app`, a frontend, to its end.
 ///
-/// The part before the handler's first await happens when the future is first polled.
+/// The part before the first await of a filter or of the handler happens when the future is first
+/// polled.
 pub(crate) async fn dispatch(
     app: App,
     session: Session,
@@ -23,28 +27,38 @@ pub(crate) async fn dispatch(
     route: Route,
     body: Body,
 ) {
-    let target = match Target::of(&route) {
+    let server_type = match Target::of(&route) {
+        Target::Handler(server_type) => server_type,
         Target::Silent => return,
         Target::Attack => return session.kick(Some("attack")),
-        target => target,
-    };
-    let outcome = match target {
-        Target::Handler(server_type) => {
-            let call = call(&app, &session, server_type, route.clone(), body);
-            // A handler that panics fails its own request and nothing else.
-            AssertUnwindSafe(call)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(Error::new("handler panicked")))
+        Target::Malformed => {
+            return respond(
+                &app,
+                &session,
+                id,
+                &route,
+                &Err(Error::new("malformed route")),
+            );
         }
-        Target::Silent | Target::Attack | Target::Malformed => Err(Error::new("malformed route")),
     };
-    if let Err(error) = &outcome {
-        tracing::debug!(route = &*route, session = session.id(), %error, "request failed");
-    }
-    if let Some(id) = id {
-        respond(&app, &session, id, &route, outcome);
-    }
+    let filters = &app.filters().global;
+    let mut request = Request {
+        app: app.clone(),
+        id,
+        route: route.clone(),
+        body,
+        session: Some(session.request_copy()),
+        deadline: None,
+        extensions: Extensions::new(),
+    };
+    let outcome = match filters.before(&mut request).await {
+        Ok(()) if server_type == app.server_type() => handle_here(&mut request).await,
+        Ok(()) => forward(&request, server_type).await,
+        Err(error) => filters.recover(&mut request, Err(error)).await,
+    };
+    respond(&app, &session, id, &route, &outcome);
+    // The client has its answer; nothing that these filters answer reaches it.
+    drop(filters.after(&mut request, outcome).await);
 }
 
 /// What a route asks for; server.js and connector.js of pomelo 2.2.7.
@@ -71,59 +85,98 @@ impl<'a> Target<'a> {
     }
 }
 
-async fn call(
-    app: &App,
-    session: &Session,
-    server_type: &str,
-    route: Route,
-    body: Body,
-) -> Result<Reply, Error> {
-    let copy = session.request_copy();
-    let there = if server_type == app.server_type() {
-        app.clone()
-    } else {
-        let topology = app.topology();
-        let servers = topology.by_type(server_type);
-        // A frontend has no msgRemote: requests to another frontend type fail.
-        if servers.iter().any(|server: &ServerInfo| server.frontend) {
-            return Err(Error::new("the route is of another frontend type"));
+/// On the client's own frontend.
+async fn handle_here(request: &mut Request) -> Result<Reply, Error> {
+    let global = mem::take(&mut request.extensions);
+    let deadline = request.deadline;
+    let outcome = within(deadline, handle(request)).await;
+    request.extensions = global;
+    request.deadline = deadline;
+    outcome
+}
+
+/// On a backend, through the same door as remote calls.
+async fn forward(request: &Request, server_type: &str) -> Result<Reply, Error> {
+    let topology = request.app.topology();
+    let mut servers = topology.by_type(server_type).iter();
+    // A frontend has no msgRemote: requests to another frontend type fail.
+    if servers.any(|server| server.frontend) {
+        return Err(Error::new("the route is of another frontend type"));
+    }
+    let rpc = request.app.rpc_client();
+    let deadline = Instant::now() + rpc.timeout();
+    let deadline = request.deadline.map_or(deadline, |own| own.min(deadline));
+    within(Some(deadline), rpc.forward(request, server_type)).await
+}
+
+/// Local filters and the handler, on the server that has them.
+pub(crate) async fn handle(request: &mut Request) -> Result<Reply, Error> {
+    let app = request.app.clone();
+    let filters = &app.filters().local;
+    let outcome = match filters.before(request).await {
+        Ok(()) => call(request).await,
+        Err(error) => Err(error),
+    };
+    let outcome = filters.recover(request, outcome).await;
+    filters.after(request, outcome).await
+}
+
+async fn call(request: &Request) -> Result<Reply, Error> {
+    let handler = async {
+        match request.app.handlers().call(request) {
+            Some(running) => running.await,
+            None => Err(Error::new("no such handler")),
         }
-        let id = app.choose(server_type, Some(&copy))?;
-        app.server(&id)?
     };
-    let request = Request {
-        app: there.clone(),
-        route,
-        body,
-        session: Some(copy),
-    };
-    match there.handlers().call(&request) {
-        Some(running) => running.await,
-        None => Err(Error::new("no such handler")),
+    within(request.deadline, shielded("handler", handler)).await
+}
+
+/// Drops the work at the deadline, if there is one.
+async fn within(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<Reply, Error>>,
+) -> Result<Reply, Error> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => timeout_at(deadline, work)
+            .await
+            .unwrap_or_else(|_| Err(Error::new("no answer within the time limit"))),
     }
 }
 
+/// Sends the answer, unless it was a notify: that one never gets any.
 fn respond(
     app: &App,
     session: &Session,
-    id: RequestId,
+    id: Option<RequestId>,
     route: &Route,
-    outcome: Result<Reply, Error>,
+    outcome: &Result<Reply, Error>,
 ) {
-    let reply = outcome.unwrap_or_else(|error| Reply::new(error.into_body()));
+    if let Err(error) = outcome {
+        tracing::debug!(route = &**route, session = session.id(), %error, "request failed");
+    }
+    let Some(id) = id else { return };
     let codec = &session.tables().codec;
-    let frame = match reply.response(codec, id, route) {
+    let error_500 = || codec.response(&mut Vec::new(), id, route, &code_500());
+    let encoded = match outcome {
+        // How a reply is written is the application's code, too.
+        Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.response(codec, id, route)))
+            .unwrap_or_else(|_| error_500()),
+        Err(error) => codec.response(&mut Vec::new(), id, route, &error.to_body()),
+    };
+    let frame = match encoded {
         Ok(frame) => Ok(frame),
         // A response that does not fit its schema has an empty body.
         Err(CodecError::Misfit(_)) => codec.empty_response(id).map_err(CodecError::from),
         Err(error) => {
             tracing::warn!(route = &**route, %error, "response cannot be encoded");
-            Reply::new(code_500()).response(codec, id, route)
+            error_500()
         }
     };
+    let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
     match frame {
         // A session that closed meanwhile takes no answer, and its mailbox counts what it refuses.
-        Ok(frame) => drop(answer(app, session, id, route, frame)),
+        Ok(frame) => drop(answer(app, session, id, route, options, frame)),
         Err(error) => tracing::warn!(route = &**route, %error, "response is lost"),
     }
 }
@@ -134,13 +187,14 @@ fn answer(
     session: &Session,
     id: RequestId,
     route: &Route,
+    options: &Value,
     frame: Frame,
 ) -> Result<(), PushError> {
     let outbound = Outbound {
         kind: OutboundKind::Response,
         id: Some(id),
         route,
-        options: &Value::Null,
+        options,
     };
     app.scheduler(&outbound)?
         .schedule(&outbound, frame, session)

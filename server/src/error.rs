@@ -18,6 +18,7 @@ use crate::rpc::system::ReachError;
 pub struct Error {
     message: String,
     reply: Option<Value>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -26,6 +27,7 @@ impl Error {
         Self {
             message: message.into(),
             reply: None,
+            source: None,
         }
     }
 
@@ -43,19 +45,30 @@ impl Error {
         &self.message
     }
 
+    /// What [`with_reply`](Self::with_reply) was given.
+    pub fn reply(&self) -> Option<&Value> {
+        self.reply.as_ref()
+    }
+
+    /// The application's own error, if this one was made from an `E` with `?` in this process.
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        self.source.as_ref()?.downcast_ref()
+    }
+
     /// The body that the client gets.
-    pub(crate) fn into_body(self) -> Value {
+    pub(crate) fn to_body(&self) -> Value {
         // connector.js of pomelo 2.2.7: `if (err && !resp.code) resp.code = 500`.
-        match self.reply {
+        match &self.reply {
             None => code_500(),
-            Some(value) if is_falsy(&value) => code_500(),
-            Some(Value::Object(mut members)) => {
+            Some(value) if is_falsy(value) => code_500(),
+            Some(Value::Object(members)) => {
+                let mut members = members.clone();
                 if members.get("code").is_none_or(is_falsy) {
                     members.insert("code".to_owned(), 500.into());
                 }
                 Value::Object(members)
             }
-            Some(other) => other,
+            Some(other) => other.clone(),
         }
     }
 }
@@ -67,9 +80,13 @@ impl std::fmt::Display for Error {
 }
 
 /// Any error of the application becomes an [`Error`] with `?`; it answers `{"code":500}`.
-impl<E: std::error::Error> From<E> for Error {
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
     fn from(error: E) -> Self {
-        Self::new(error.to_string())
+        Self {
+            message: error.to_string(),
+            reply: None,
+            source: Some(Box::new(error)),
+        }
     }
 }
 
@@ -195,6 +212,9 @@ pub enum RpcError {
     /// No server of this type is there.
     #[error("can not find server info for type:{0}")]
     NoServer(String),
+    /// Servers are chosen by weight, and none of this type has one.
+    #[error("no server of type {0} has a weight")]
+    NoWeight(String),
     /// No server has this id.
     #[error("no server with id {0:?}")]
     UnknownServer(String),
@@ -207,6 +227,9 @@ pub enum RpcError {
     /// The remote itself failed.
     #[error("{0}")]
     Remote(String),
+    /// An rpc filter of the caller refused the call.
+    #[error("{0}")]
+    Filter(String),
     /// No answer came in time.
     #[error("no answer within the time limit")]
     Timeout,

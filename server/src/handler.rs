@@ -6,9 +6,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use pomelo_protocol::{Body, Codec, CodecError, Frame, RequestId, Route};
+use http::Extensions;
+use pomelo_protocol::{Body, BodyError, Codec, CodecError, Frame, RequestId, Route};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::Error;
@@ -17,20 +20,87 @@ use crate::session::{BackendSession, FrontendSession, RequestSession};
 /// A future on the heap.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Everything a handler can ask for.
+/// A message of a client on its way to a handler, or a call on its way to a remote: everything
+/// that filters, handlers and remotes can ask for.
 #[derive(Debug)]
 pub struct Request {
     pub(crate) app: App,
+    pub(crate) id: Option<RequestId>,
     pub(crate) route: Route,
     pub(crate) body: Body,
     pub(crate) session: Option<RequestSession>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) extensions: Extensions,
+}
+
+impl Request {
+    /// The server it is on.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// What the client's answer is sent under; `None` for a notify and for a remote call.
+    pub fn id(&self) -> Option<RequestId> {
+        self.id
+    }
+
+    /// `serverType.handler.method`
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The message as it came, not decoded.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Puts another message in place of the one that came.
+    pub fn set_body(&mut self, body: Body) {
+        self.body = body;
+    }
+
+    /// The message, decoded as [`Msg`] does it.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`], when the message is not a `T`.
+    pub fn msg<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
+        self.body.decode_or_empty()
+    }
+
+    /// The copy of the session that was made for this request; a remote call has none.
+    pub fn session(&self) -> Option<&RequestSession> {
+        self.session.as_ref()
+    }
+
+    /// When its time is over, if that was set.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Ends what is after this filter at `deadline`: what runs then is dropped where it waits,
+    /// and the request fails. The earliest deadline stands.
+    pub fn limit(&mut self, deadline: Instant) {
+        self.deadline = Some(self.deadline.map_or(deadline, |old| old.min(deadline)));
+    }
+
+    /// What filters left here for each other and for the handler, by type. Global filters have
+    /// a set of their own.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Leaves something for filters that come later and for the handler, by type.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
 }
 
 /// A type that a handler may have as an argument.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not an extractor",
-    note = "arguments of handlers are `Msg<T>`, `FrontendSession`, `BackendSession`, `RequestSession`, `App`, `State<T>`, `Body`, `Route`, and of remotes also `Args<T>`"
+    note = "arguments of handlers are `Msg<T>`, `FrontendSession`, `BackendSession`, `RequestSession`, `App`, `State<T>`, `Extension<T>`, `Body`, `Route`, and of remotes also `Args<T>`"
 )]
 pub trait FromRequest: Sized {
     /// Takes it out of the request.
@@ -51,6 +121,10 @@ pub struct Msg<T>(pub T);
 /// The arguments of a remote call, a tuple normally; nothing is read into what does not fit.
 #[derive(Debug, Clone)]
 pub struct Args<T>(pub T);
+
+/// What a filter left in [`Request::extensions_mut`] under this type.
+#[derive(Debug, Clone)]
+pub struct Extension<T>(pub T);
 
 /// A value given to [`AppBuilder::state`](crate::AppBuilder::state), shared by all handlers.
 #[derive(Debug)]
@@ -73,6 +147,17 @@ impl<T: Send + Sync + 'static> FromRequest for State<T> {
         request.app.state().map(Self).ok_or_else(|| {
             Error::new(format!(
                 "no state of type {} was given",
+                std::any::type_name::<T>()
+            ))
+        })
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> FromRequest for Extension<T> {
+    fn from_request(request: &Request) -> Result<Self, Error> {
+        request.extensions.get().cloned().map(Self).ok_or_else(|| {
+            Error::new(format!(
+                "no filter left a {} for the handler",
                 std::any::type_name::<T>()
             ))
         })
@@ -132,7 +217,10 @@ impl FromRequest for BackendSession {
 
 /// What a handler answers: any value that serde can write, kept until the
 /// client's encoding is known.
-pub struct Reply(Box<dyn Encode>);
+pub struct Reply {
+    value: Box<dyn Encode>,
+    options: Value,
+}
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,7 +233,21 @@ impl Reply {
     ///
     /// `null`, `false`, `0` and `""` (and so `()` and `None`) answer `{}`, as pomelo does.
     pub fn new(value: impl Serialize + Send + 'static) -> Self {
-        Self(Box::new(value))
+        Self {
+            value: Box::new(value),
+            options: Value::Null,
+        }
+    }
+
+    /// Gives `options` along for the frontend's push scheduler: `next(null, response, options)`.
+    #[must_use]
+    pub fn with_options(mut self, options: Value) -> Self {
+        self.options = options;
+        self
+    }
+
+    pub(crate) fn options(&self) -> &Value {
+        &self.options
     }
 
     pub(crate) fn response(
@@ -154,18 +256,28 @@ impl Reply {
         id: RequestId,
         route: &str,
     ) -> Result<Frame, CodecError> {
-        self.0.response(codec, id, route)
+        self.value.response(codec, id, route)
+    }
+
+    /// The answer as JSON, for filters that look into it.
+    ///
+    /// # Errors
+    ///
+    /// What serde says of a value that JSON cannot hold.
+    pub fn to_value(&self) -> Result<Value, serde_json::Error> {
+        self.value.to_value()
     }
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        self.0.to_json()
+        self.value.to_json()
     }
 }
 
-/// Serde's `Serialize` behind a pointer, for the two things that a reply becomes.
+/// Serde's `Serialize` behind a pointer, for the things that a reply becomes.
 trait Encode: Send {
     fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError>;
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
+    fn to_value(&self) -> Result<Value, serde_json::Error>;
 }
 
 impl<T: Serialize + Send> Encode for T {
@@ -179,6 +291,10 @@ impl<T: Serialize + Send> Encode for T {
 
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
+    }
+
+    fn to_value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(self)
     }
 }
 
@@ -222,7 +338,7 @@ impl IntoReply for () {
     }
 }
 
-impl IntoReply for serde_json::Value {
+impl IntoReply for Value {
     fn into_reply(self) -> Result<Reply, Error> {
         Ok(Reply::new(self))
     }

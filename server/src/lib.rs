@@ -49,6 +49,7 @@ mod dispatch;
 mod encode;
 mod error;
 mod events;
+mod filter;
 mod handler;
 mod mailbox;
 mod push;
@@ -63,20 +64,31 @@ pub use connector::{Hybrid, Refused};
 pub use cron::CronEntry;
 pub use error::{Error, PushError, RpcError, SessionError, StartError};
 pub use events::Event;
+pub use filter::{AfterFn, BeforeFn, ErrorFn, Filter, IntoVerdict};
 pub use handler::{
-    Args, BoxedReply, FromRequest, Handler, IntoReply, Json, Msg, Reply, Request, State,
+    Args, BoxedReply, Extension, FromRequest, Handler, IntoReply, Json, Msg, Reply, Request, State,
 };
 pub use mailbox::Overflow;
 pub use pomelo_protocol as protocol;
 pub use pomelo_protocol::{Body, CloseReason, Frame, HandshakeRequest, Route};
 pub use push::{Buffer, Direct, Outbound, OutboundKind, PushScheduler, PushSchedulers};
 pub use rpc::system::ReachError;
-pub use rpc::{RouteParam, RpcCall};
+pub use rpc::{FailMode, RouteParam, Router, RpcCall, RpcConfig, RpcFilter, RpcKind, RpcRequest};
 pub use session::{
     BackendSession, BackendSessionService, ClosedSession, ConnectionStatistics, FrontendSession,
     Login, RequestSession, Session, SessionData, SessionService, Uid,
 };
 pub use topology::{ServerInfo, Topology, pick_crc32};
+
+/// The filters that come with the server: `pomelo.filters`.
+pub mod filters {
+    pub use crate::filter::{Serial, Time, Timeout, TooBusy};
+}
+
+/// The rpc filters that come with the server: `pomelo.rpcFilters`.
+pub mod rpc_filters {
+    pub use crate::rpc::{RpcLog, RpcTooBusy};
+}
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -20,9 +20,10 @@ use crate::config::Config;
 use crate::connector::{self, Hybrid, Phase};
 use crate::error::StartError;
 use crate::events::{Event, Events, Listener};
+use crate::filter::Filters;
 use crate::handler::{Handler, States, Table};
 use crate::push::PushSchedulers;
-use crate::rpc::{RouteFn, RouteParam};
+use crate::rpc::{RouteFn, RouteParam, RpcClient, RpcConfig, RpcFilters};
 use crate::session::SessionService;
 use crate::topology::{ServerInfo, Topology};
 
@@ -38,6 +39,9 @@ pub struct ServerSetup {
     port: Option<u16>,
     channels: ChannelConfig,
     schedulers: PushSchedulers,
+    pub(crate) filters: Filters,
+    pub(crate) rpc_config: RpcConfig,
+    pub(crate) rpc_filters: RpcFilters,
 }
 
 impl ServerSetup {
@@ -245,6 +249,9 @@ impl AppBuilder {
                 port: None,
                 channels: ChannelConfig::new(),
                 schedulers: PushSchedulers::default(),
+                filters: Filters::default(),
+                rpc_config: RpcConfig::new(),
+                rpc_filters: RpcFilters::default(),
             };
             for (envs, types, change) in &self.setups {
                 if matches(envs, &self.env) && matches(types, &setup.info.server_type) {
@@ -396,6 +403,8 @@ fn node_of(
         sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), single),
         channels: ChannelService::new(WeakApp(Weak::clone(node)), setup.channels),
         front,
+        filters: setup.filters,
+        rpc: RpcClient::new(setup.rpc_config, setup.rpc_filters),
         events: events.clone(),
         shared: Arc::clone(shared),
         info,

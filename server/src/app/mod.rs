@@ -18,12 +18,13 @@ use crate::channel::ChannelService;
 use crate::connector::Hybrid;
 use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
+use crate::filter::Filters;
 use crate::handler::{States, Table};
 use crate::lock;
 use crate::push::{Direct, Outbound, PushScheduler, PushSchedulers};
-use crate::rpc::{RouteFn, RouteParam, RpcCall};
-use crate::session::{BackendSessionService, RequestSession, SessionService};
-use crate::topology::{ServerInfo, Topology, pick_crc32};
+use crate::rpc::{RouteFn, RpcCall, RpcClient};
+use crate::session::{BackendSessionService, SessionService};
+use crate::topology::{ServerInfo, Topology};
 
 /// The application as one of its servers sees it: a cheap handle.
 ///
@@ -53,6 +54,8 @@ struct Node {
     sessions: SessionService,
     channels: ChannelService,
     front: Option<Front>,
+    filters: Filters,
+    rpc: RpcClient,
     events: Events,
     shared: Arc<Shared>,
 }
@@ -262,31 +265,17 @@ impl App {
         })
     }
 
-    pub(crate) fn choose(
-        &self,
-        server_type: &str,
-        session: Option<&RequestSession>,
-    ) -> Result<Arc<str>, RpcError> {
-        let param = session.map(RouteParam::from).unwrap_or_default();
-        self.choose_by(server_type, &param)
+    /// The route function of this type, or that of `default`.
+    pub(crate) fn route_of(&self, server_type: &str) -> Option<&RouteFn> {
+        let routes = &self.0.shared.routes;
+        routes.get(server_type).or_else(|| routes.get("default"))
     }
 
-    pub(crate) fn choose_by(
-        &self,
-        server_type: &str,
-        param: &RouteParam,
-    ) -> Result<Arc<str>, RpcError> {
-        let topology = self.0.shared.topology.load();
-        let servers = topology.by_type(server_type);
-        let routes = &self.0.shared.routes;
-        let chosen = match routes.get(server_type).or_else(|| routes.get("default")) {
-            Some(route) if !servers.is_empty() => route(param, servers),
-            _ => {
-                let uid = param.uid();
-                let key = uid.as_ref().map_or("", |uid| uid.as_str());
-                pick_crc32(key, servers).map(|server| Arc::clone(&server.id))
-            }
-        };
-        chosen.ok_or_else(|| RpcError::NoServer(server_type.to_owned()))
+    pub(crate) fn filters(&self) -> &Filters {
+        &self.0.filters
+    }
+
+    pub(crate) fn rpc_client(&self) -> &RpcClient {
+        &self.0.rpc
     }
 }

@@ -31,7 +31,7 @@ struct Inner {
 }
 
 /// Where what is pushed goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Original {
     /// In this process.
     Here(Session),
@@ -250,6 +250,25 @@ impl RequestSession {
                 }
             }
         }
+    }
+
+    /// Another copy with what this one holds now, as another server would get it.
+    pub(crate) fn fork(&self) -> Self {
+        let copy = lock(&self.inner.copy);
+        Self {
+            inner: Arc::new(Inner {
+                original: self.inner.original.clone(),
+                copy: Mutex::new(Copy {
+                    uid: copy.uid.clone(),
+                    settings: Arc::clone(&copy.settings),
+                }),
+            }),
+        }
+    }
+
+    /// Whether the session is known to be closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.local().is_some_and(Session::is_closed)
     }
 
     /// The session itself, if it is in this process.

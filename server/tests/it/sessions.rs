@@ -115,7 +115,7 @@ async fn remote_errors_are_typed_and_immediate() {
         app.rpc("chat.r.none"),
         app.rpc("none.r.none"),
         app.rpc("two.parts"),
-        app.rpc("chat.r.fail").to("chat-9"),
+        app.rpc("chat.r.fail").to_server("chat-9"),
     ] {
         texts.push(call.call::<_, Value>(()).await.unwrap_err().to_string());
     }

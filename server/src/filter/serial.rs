@@ -1,0 +1,273 @@
+//! One request of a session at a time.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::Filter;
+use crate::error::Error;
+use crate::handler::{Reply, Request};
+use crate::lock;
+
+/// pomelo's `taskManager.timeout`.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs the requests of one session one after another: the next starts when the one before has
+/// run its after filters, however often its handler waits.
+///
+/// A request that takes longer than the timeout no longer holds up the next one, and fails when
+/// it is done at last: its client gets code 500 although the handler answered, as at pomelo.
+/// Requests that fail, panic or are given up make way at once. What waits when the session
+/// closes fails without reaching the handler.
+#[derive(Debug)]
+pub struct Serial(Arc<Lanes>);
+
+impl Default for Serial {
+    fn default() -> Self {
+        Self::new(TIMEOUT)
+    }
+}
+
+impl Serial {
+    /// With the time that a request may hold up the next; pomelo's, and the
+    /// [default](Self::default), is 3 s.
+    pub fn new(timeout: Duration) -> Self {
+        Self(Arc::new(Lanes {
+            timeout,
+            next_id: AtomicU64::new(0),
+            map: Mutex::default(),
+        }))
+    }
+}
+
+impl Filter for Serial {
+    async fn before(&self, request: &mut Request) -> Result<(), Error> {
+        let Some(session) = request.session() else {
+            return Ok(());
+        };
+        // Session ids are counted by each frontend, so the id alone would mix up sessions here.
+        let key = (Arc::from(session.frontend_id()), session.id());
+        let turn = self.0.enter(key).await;
+        if session.is_closed() {
+            return Err(Error::new("the session closed before the request's turn"));
+        }
+        request.extensions_mut().insert(Arc::new(turn));
+        Ok(())
+    }
+
+    async fn after(
+        &self,
+        request: &mut Request,
+        outcome: Result<Reply, Error>,
+    ) -> Result<Reply, Error> {
+        let Some(turn) = request.extensions_mut().remove::<Arc<Turn>>() else {
+            return outcome;
+        };
+        if outcome.is_ok() && turn.is_over() {
+            let route = request.route();
+            return Err(Error::new(format!("task time out. route:{route}")));
+        }
+        outcome
+    }
+}
+
+/// A session: its frontend's id and its own.
+type Key = (Arc<str>, u64);
+
+/// The sessions that have a request running; others have no entry.
+#[derive(Debug)]
+struct Lanes {
+    timeout: Duration,
+    next_id: AtomicU64,
+    map: Mutex<HashMap<Key, Lane>>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    running: u64,
+    until: Instant,
+    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+}
+
+impl Lanes {
+    /// Waits for the turn. Given up, it leaves nothing behind.
+    async fn enter(self: &Arc<Self>, key: Key) -> Turn {
+        // Made before the place in the lane, so that dropping it frees the place.
+        let turn = Turn {
+            lanes: Arc::clone(self),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            key,
+        };
+        let Some((mut called, mut until)) = self.line_up(&turn) else {
+            return turn;
+        };
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut called => return turn,
+                () = sleep_until(until) => {}
+            }
+            until = self.overtake(&turn.key);
+        }
+    }
+
+    /// `None`: the lane is free, it is this one's turn.
+    fn line_up(&self, turn: &Turn) -> Option<(oneshot::Receiver<()>, Instant)> {
+        match lock(&self.map).entry(turn.key.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(Lane {
+                    running: turn.id,
+                    until: Instant::now() + self.timeout,
+                    waiting: VecDeque::new(),
+                });
+                None
+            }
+            Entry::Occupied(mut busy) => {
+                let (call, called) = oneshot::channel();
+                let lane = busy.get_mut();
+                lane.waiting.push_back((turn.id, call));
+                Some((called, lane.until))
+            }
+        }
+    }
+
+    /// Calls the next if the time of the running one is over: whoever waits and notices first
+    /// does it. Answers when to look again.
+    fn overtake(&self, key: &Key) -> Instant {
+        let mut map = lock(&self.map);
+        let now = Instant::now();
+        let Some(lane) = map.get_mut(key) else {
+            return now + self.timeout;
+        };
+        if lane.until <= now {
+            lane.call_next(now + self.timeout);
+        }
+        lane.until
+    }
+
+    fn leave(&self, turn: &Turn) {
+        let mut map = lock(&self.map);
+        let Some(lane) = map.get_mut(&turn.key) else {
+            return;
+        };
+        if lane.running != turn.id {
+            lane.waiting.retain(|(id, _)| *id != turn.id);
+        } else if !lane.call_next(Instant::now() + self.timeout) {
+            map.remove(&turn.key);
+        }
+    }
+}
+
+impl Lane {
+    /// `false`: nobody waits.
+    fn call_next(&mut self, until: Instant) -> bool {
+        while let Some((id, call)) = self.waiting.pop_front() {
+            if call.send(()).is_ok() {
+                (self.running, self.until) = (id, until);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The place of a request in its lane. Dropping it calls the next.
+#[derive(Debug)]
+struct Turn {
+    lanes: Arc<Lanes>,
+    key: Key,
+    id: u64,
+}
+
+impl Turn {
+    /// Whether the next was called because of the time, or would have been.
+    fn is_over(&self) -> bool {
+        let map = lock(&self.lanes.map);
+        map.get(&self.key)
+            .is_none_or(|lane| lane.running != self.id || lane.until <= Instant::now())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.lanes.leave(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn lanes() -> Arc<Lanes> {
+        Serial::default().0
+    }
+
+    fn key(id: u64) -> Key {
+        ("connector-1".into(), id)
+    }
+
+    fn is_empty(lanes: &Lanes) -> bool {
+        lock(&lanes.map).is_empty()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_come_in_order_and_nothing_stays() {
+        let lanes = lanes();
+        let first = lanes.enter(key(1)).await;
+        let mut second = Box::pin(lanes.enter(key(1)));
+        let mut third = Box::pin(lanes.enter(key(1)));
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        let other = lanes.enter(key(2)).await;
+        drop(first);
+        assert!((&mut third).now_or_never().is_none());
+        let second = second.await;
+        drop(second);
+        drop(third.await);
+        drop(other);
+        assert!(is_empty(&lanes));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_is_skipped() {
+        let lanes = lanes();
+        let first = lanes.enter(key(1)).await;
+        let mut second = Box::pin(lanes.enter(key(1)));
+        let mut third = Box::pin(lanes.enter(key(1)));
+        let mut fourth = Box::pin(lanes.enter(key(1)));
+        for waiting in [&mut second, &mut third, &mut fourth] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        drop(second);
+        drop(first);
+        // Called, and given up before it looked.
+        drop(third);
+        drop(fourth.await);
+        assert!(is_empty(&lanes));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_does_not_wait_longer_than_the_timeout() {
+        let lanes = lanes();
+        let start = Instant::now();
+        let first = lanes.enter(key(1)).await;
+        let (second, third) = tokio::join!(lanes.enter(key(1)), async {
+            let third = lanes.enter(key(1)).await;
+            (third, Instant::now() - start)
+        });
+        let (third, waited) = third;
+        assert_eq!(waited, 2 * TIMEOUT);
+        assert!(first.is_over() && second.is_over() && !third.is_over());
+        drop((first, second));
+        assert!(!is_empty(&lanes));
+        drop(third);
+        assert!(is_empty(&lanes));
+    }
+}
