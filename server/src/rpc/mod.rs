@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::RpcError;
@@ -153,10 +154,14 @@ impl RpcCall {
         };
         let arguments = serde_json::to_vec(&arguments)
             .map_err(|error| RpcError::Arguments(error.to_string()))?;
+        let metrics = self.app.metrics();
+        let started = metrics.measures().then(Instant::now);
         let call = local::call(server, &self.route, arguments.into());
-        let answer = tokio::time::timeout(self.timeout, call)
-            .await
-            .map_err(|_| RpcError::Timeout)??;
+        let answer = tokio::time::timeout(self.timeout, call).await;
+        if let Some(started) = started {
+            metrics.called(&self.route, started.elapsed());
+        }
+        let answer = answer.map_err(|_| RpcError::Timeout)??;
         Ok(answer.decode()?)
     }
 }
