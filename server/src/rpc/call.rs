@@ -191,9 +191,13 @@ impl RpcCall {
                 Target::Chosen(param) => rpc.call_chosen(call, param).await,
             }
         };
-        timeout_at(deadline, work)
-            .await
-            .unwrap_or(Err(RpcError::Timeout))
+        let metrics = self.app.metrics();
+        let started = metrics.measures().then(Instant::now);
+        let answer = timeout_at(deadline, work).await;
+        if let Some(started) = started {
+            metrics.called(route, started.elapsed());
+        }
+        answer.unwrap_or(Err(RpcError::Timeout))
     }
 }
 
