@@ -18,6 +18,34 @@ pub(crate) fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// How many bytes [`write_surrogate_pairs`] appends.
+pub(crate) fn surrogate_pairs_len(text: &str) -> usize {
+    // Characters above U+FFFF, and nothing else, begin with a byte from 0xf0 on.
+    let astral = text.bytes().filter(|&byte| byte >= 0xf0).count();
+    text.len() + 2 * astral
+}
+
+/// Appends `text` with its characters above U+FFFF as two groups of three bytes (CESU-8), which
+/// the browser builds read, where they garble the four bytes of UTF-8.
+pub(crate) fn write_surrogate_pairs(out: &mut Vec<u8>, text: &str) {
+    for character in text.chars() {
+        let mut units = [0; 2];
+        match character.encode_utf16(&mut units) {
+            [high, low] => {
+                for unit in [*high, *low] {
+                    let [top, bottom] = unit.to_be_bytes();
+                    out.extend([
+                        0xe0 | top >> 4,
+                        0x80 | (top & 0x0f) << 2 | bottom >> 6,
+                        0x80 | bottom & 0x3f,
+                    ]);
+                }
+            }
+            _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
 /// Splits `text` behind its first `units` UTF-16 units; `None` when it has fewer or the place is
 /// inside a surrogate pair.
 pub(crate) fn utf16_prefix(text: &str, units: usize) -> Option<(&str, &str)> {
@@ -161,6 +189,16 @@ mod tests {
             } else {
                 prop_assert!(ours.chars().count() <= lossy.chars().count());
             }
+        }
+    }
+
+    #[test]
+    fn surrogate_pairs_read_as_what_they_were() {
+        for text in ["", "plain", "a\u{ffff}中😀z", "\u{10000}\u{10ffff}"] {
+            let mut bytes = Vec::new();
+            write_surrogate_pairs(&mut bytes, text);
+            assert_eq!(decode_utf8(&bytes), text);
+            assert_eq!(bytes.len(), surrogate_pairs_len(text));
         }
     }
 }

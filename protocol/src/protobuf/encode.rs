@@ -9,6 +9,7 @@ use super::error::{EncodeError, EncodeErrorKind};
 use super::number::{put_float, put_integer, put_number, put_numeric_text, unsuitable};
 use super::table::{Definition, Field, Kind, Shape, Tables};
 use super::varint::put;
+use crate::text;
 
 pub(super) type Result<T> = std::result::Result<T, EncodeError>;
 
@@ -304,6 +305,10 @@ impl<'o, 'a> Serializer for Slot<'o, 'a> {
             return list.close();
         }
         match self.begin("text")? {
+            Kind::Text if self.tables.surrogate_pairs => {
+                put(self.out, text::surrogate_pairs_len(value) as u64);
+                text::write_surrogate_pairs(self.out, value);
+            }
             Kind::Text => {
                 put(self.out, value.len() as u64);
                 self.out.extend_from_slice(value.as_bytes());

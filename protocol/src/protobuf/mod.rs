@@ -187,6 +187,20 @@ impl Protos {
         })))
     }
 
+    /// The same schemas for a peer whose decoder knows only characters of up to three bytes, as
+    /// that of the original's browser client (pomelo-protobuf `decoder.js`): text above U+FFFF is
+    /// written as surrogate pairs (CESU-8), which any decoder of this crate joins again.
+    #[must_use]
+    pub fn with_surrogate_pairs(&self) -> Self {
+        let mut tables = self.0.tables.clone();
+        tables.surrogate_pairs = true;
+        Self(Arc::new(Set {
+            tables,
+            parsed: self.0.parsed.clone(),
+            text: self.0.text.clone(),
+        }))
+    }
+
     /// The parsed form, its members in the order of the original.
     pub fn parsed(&self) -> &Value {
         &self.0.parsed

@@ -81,7 +81,7 @@ pub(super) enum Shape {
     },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Field {
     /// Of this field in its definition.
     pub(super) index: u32,
@@ -96,7 +96,7 @@ pub(super) struct Field {
 }
 
 /// One message definition.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Definition {
     pub(super) fields: Box<[Field]>,
     pub(super) required: FieldSet,
@@ -261,8 +261,10 @@ impl FieldSet {
 }
 
 /// A compiled schema set.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
+    /// See [`Protos::with_surrogate_pairs`](super::Protos::with_surrogate_pairs).
+    pub(super) surrogate_pairs: bool,
     definitions: Vec<Definition>,
     routes: HashMap<Box<str>, u32>,
     /// Stands in for an index that is none of the above, so that looking one up cannot fail.
@@ -327,6 +329,7 @@ pub(super) fn compile(parsed: &Value, unknown: Unknown) -> Result<Tables, Schema
         _ => {}
     }
     Ok(Tables {
+        surrogate_pairs: false,
         definitions,
         routes,
         empty: Definition::default(),

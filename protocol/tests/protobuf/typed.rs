@@ -744,3 +744,21 @@ fn handles_are_shared() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[test]
+fn emoji_for_the_browser_client_are_surrogate_pairs() {
+    let protos = Protos::parse(&json!({"onChat": {"required string msg": 1}})).unwrap();
+    let chat = json!({"msg": "a😀"});
+    let utf8 = encode(&protos.message("onChat").unwrap(), &chat);
+    assert_eq!(utf8, b"\x0a\x05a\xf0\x9f\x98\x80");
+    let old = protos.with_surrogate_pairs().message("onChat").unwrap();
+    let pairs = encode(&old, &chat);
+    assert_eq!(pairs, b"\x0a\x07a\xed\xa0\xbd\xed\xb8\x80");
+    for body in [utf8, pairs] {
+        assert_eq!(old.decode::<Value>(&body).unwrap(), chat);
+    }
+    assert_eq!(
+        protos.parsed_text(),
+        protos.with_surrogate_pairs().parsed_text()
+    );
+}
