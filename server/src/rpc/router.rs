@@ -372,3 +372,182 @@ fn whole_message(route: &str, arguments: &[u8]) -> String {
         r#"{{"namespace":"user","serverType":{server_type},"service":{service},"method":{method},"args":{arguments}}}"#
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn golden(part: &str) -> Vec<Value> {
+        let text = include_str!("../../tests/golden/routers.json");
+        let mut golden: Value = serde_json::from_str(text).unwrap();
+        let Value::Array(cases) = golden[part].take() else {
+            panic!("{part} is a list");
+        };
+        assert!(!cases.is_empty());
+        cases
+    }
+
+    fn named(index: usize) -> ServerInfo {
+        ServerInfo::new(&format!("chat-server-{}", index + 1), "chat")
+    }
+
+    fn servers_of(case: &Value) -> Vec<ServerInfo> {
+        let count = usize::try_from(case["servers"].as_u64().unwrap()).unwrap();
+        (0..count).map(named).collect()
+    }
+
+    #[test]
+    fn round_robin_is_the_originals() {
+        for case in golden("roundRobin") {
+            let servers = servers_of(&case);
+            let mut turn = Turn::default();
+            for id in case["chosen"].as_array().unwrap() {
+                let chosen = turn.round_robin(&servers).unwrap();
+                assert_eq!(chosen.id.as_ref(), id, "{}", servers.len());
+            }
+        }
+        assert!(Turn::default().round_robin(&[]).is_none());
+    }
+
+    #[test]
+    fn weighted_is_the_originals() {
+        for case in golden("weighted") {
+            let weights = case["weights"].as_array().unwrap();
+            for as_text in [false, true] {
+                let servers: Vec<_> = weights
+                    .iter()
+                    .enumerate()
+                    .map(|(index, weight)| {
+                        let mut server = named(index);
+                        let weight = match (as_text, weight) {
+                            (true, Value::Number(number)) => number.to_string().into(),
+                            _ => weight.clone(),
+                        };
+                        server.extra.insert("weight".to_owned(), weight);
+                        server
+                    })
+                    .collect();
+                let mut weighted = Weighted::default();
+                for id in case["chosen"].as_array().unwrap() {
+                    let chosen = weighted.choose(&servers).unwrap();
+                    assert_eq!(chosen.id.as_ref(), id, "{weights:?}");
+                }
+            }
+        }
+        assert!(Weighted::default().choose(&[named(0), named(1)]).is_none());
+    }
+
+    #[test]
+    fn weighted_survives_a_list_that_changes() {
+        let heavy = |index, weight: u32| {
+            let mut server = named(index);
+            server.extra.insert("weight".to_owned(), weight.into());
+            server
+        };
+        let mut weighted = Weighted::default();
+        assert_eq!(
+            weighted.choose(&[heavy(0, u32::MAX)]).unwrap().id,
+            named(0).id
+        );
+        let two = [heavy(1, 1), heavy(2, 1)];
+        let mut chosen: Vec<_> = (0..2)
+            .map(|_| weighted.choose(&two).unwrap().id.clone())
+            .collect();
+        chosen.sort();
+        assert_eq!(chosen, [named(1).id, named(2).id]);
+    }
+
+    #[test]
+    fn the_ring_is_the_originals() {
+        for case in golden("consistentHash") {
+            let servers = servers_of(&case);
+            let mut ring = Ring::default();
+            for pair in case["chosen"].as_array().unwrap() {
+                let key = pair[0].as_str().unwrap();
+                let chosen = ring.choose(&servers, key).unwrap();
+                assert_eq!(chosen.id.as_ref(), &pair[1], "{key:?} of {}", servers.len());
+            }
+        }
+        assert!(Ring::default().choose(&[], "uid").is_none());
+    }
+
+    #[test]
+    fn without_a_uid_the_whole_message_is_hashed_as_the_original_writes_it() {
+        let route = Route::new("chat.chatRemote.add").unwrap();
+        let servers: Vec<_> = (0..5).map(named).collect();
+        for case in golden("whole") {
+            let arguments = Bytes::from(case["args"].to_string());
+            let subject = Subject::Remote(&route, &arguments);
+            let key = subject.hash_key(&RouteParam::default(), None);
+            let chosen = Ring::default().choose(&servers, &key).map(|s| s.id.clone());
+            assert_eq!(chosen.unwrap().as_ref(), &case["chosen"], "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_hashed() {
+        let route = Route::new("chat.chatRemote.add").unwrap();
+        let hashed = |arguments: Value, param: &RouteParam, field| {
+            let arguments = Bytes::from(arguments.to_string());
+            Subject::Remote(&route, &arguments).hash_key(param, field)
+        };
+        let uid = RouteParam::from("uid");
+        let arguments = json!(["first", 7, 0, {"a": 1}]);
+        assert_eq!(hashed(arguments.clone(), &uid, None), "uid");
+        assert_eq!(hashed(arguments.clone(), &uid, Some(0)), "first");
+        assert_eq!(hashed(arguments.clone(), &uid, Some(1)), "7");
+        assert_eq!(hashed(arguments.clone(), &uid, Some(2)), "uid");
+        assert_eq!(hashed(arguments.clone(), &uid, Some(3)), r#"{"a":1}"#);
+        assert_eq!(hashed(arguments, &uid, Some(9)), "uid");
+        for (arguments, list) in [(json!(null), "[]"), (json!(5), "[5]")] {
+            let message = hashed(arguments, &RouteParam::default(), Some(0));
+            assert!(
+                message.ends_with(&format!(r#","args":{list}}}"#)),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn least_active_counts_what_is_under_way() {
+        let servers: Vec<_> = (0..3).map(named).collect();
+        let mut turn = Turn::default();
+        let mut held: Vec<_> = (0..3)
+            .map(|_| turn.least_active(&servers).unwrap())
+            .collect();
+        let ids: Vec<_> = held.iter().map(|choice| choice.server().clone()).collect();
+        assert_eq!(ids, [named(0).id, named(1).id, named(2).id]);
+        // The one that is done is the least active, however often.
+        for _ in 0..5 {
+            held.remove(1);
+            let choice = turn.least_active(&servers).unwrap();
+            assert_eq!(*choice.server(), named(1).id);
+            held.insert(1, choice);
+        }
+        drop(held);
+        // With nothing under way all are used alike, as the original does over time; what was
+        // used more before waits.
+        let next: Vec<_> = (0..2)
+            .map(|_| turn.least_active(&servers).unwrap().server().clone())
+            .collect();
+        assert_eq!(next, [named(0).id, named(2).id]);
+    }
+
+    #[test]
+    fn least_active_does_not_drown_a_server_that_comes_later() {
+        let mut turn = Turn::default();
+        let one = [named(0)];
+        for _ in 0..100 {
+            turn.least_active(&one).unwrap();
+        }
+        let two = [named(0), named(1)];
+        let chosen: Vec<_> = (0..4)
+            .map(|_| turn.least_active(&two).unwrap().server().clone())
+            .collect();
+        assert_eq!(chosen, [named(0).id, named(1).id, named(0).id, named(1).id]);
+        turn.least_active(&[named(2)]).unwrap();
+        assert_eq!(turn.used.len(), 1);
+    }
+}

@@ -10,7 +10,10 @@
 mod bad_input;
 mod bounds;
 mod exchanges;
+mod filters;
 mod http;
 mod lifecycle;
+mod logs;
 mod peer;
+mod rpc;
 mod sessions;
