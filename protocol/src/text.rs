@@ -108,7 +108,7 @@ mod tests {
 
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-    use super::{Cow, decode_utf8};
+    use super::{Cow, decode_utf8, surrogate_pairs_len, write_surrogate_pairs};
 
     const SMILE: &[u8] = b"\xed\xa0\xbd\xed\xb8\x80";
 
