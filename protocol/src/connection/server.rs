@@ -53,6 +53,10 @@ pub enum ServerEvent {
         /// What it says.
         body: Body,
     },
+    /// A message that is not decoded yet, only with
+    /// [`Config::raw_messages`](super::Config::raw_messages): flag, id, route and body. Give it,
+    /// or what it is meant to be, to [`ServerConnection::decode`].
+    Raw(Bytes),
     /// A message was ignored.
     Dropped(Dropped),
     /// The connection has ended; told once. Send what `poll_transmit` still yields, then close
@@ -207,6 +211,23 @@ impl ServerConnection {
         }
     }
 
+    /// Decodes the message of a data package: what is done without being asked unless
+    /// [`Config::raw_messages`](super::Config::raw_messages) is on. `None`: it is empty, which
+    /// ends the connection.
+    pub fn decode(&mut self, data: &Bytes) -> Option<ServerEvent> {
+        let event = match Message::decode(data) {
+            Ok(message) => self.message_event(data, &message),
+            Err(error) => Err(error),
+        };
+        match event.or_else(|error| message_fault(error).map(ServerEvent::Dropped)) {
+            Ok(event) => Some(event),
+            Err(reason) => {
+                self.link.fail(reason);
+                None
+            }
+        }
+    }
+
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
         loop {
@@ -297,7 +318,10 @@ impl ServerConnection {
                         .push(Frame::heartbeat(), &self.settings.config);
                 }
             }
-            (PackageKind::Data, State::Working) => return self.handle_message_of(&package.body),
+            (PackageKind::Data, State::Working) if self.settings.config.raw_messages => {
+                return Some(ServerEvent::Raw(package.body));
+            }
+            (PackageKind::Data, State::Working) => return self.decode(&package.body),
             (PackageKind::Data, _) => return Some(ServerEvent::Dropped(Dropped::NotReady)),
             (PackageKind::Kick, _) => {
                 self.link
@@ -324,20 +348,6 @@ impl ServerConnection {
                 .unwrap_or_else(|| interval.saturating_mul(2));
             self.heartbeat = Some(Heartbeat::server(now, timeout));
             self.link.outbox.push_control(Frame::heartbeat());
-        }
-    }
-
-    fn handle_message_of(&mut self, data: &Bytes) -> Option<ServerEvent> {
-        let event = match Message::decode(data) {
-            Ok(message) => self.message_event(data, &message),
-            Err(error) => Err(error),
-        };
-        match event.or_else(|error| message_fault(error).map(ServerEvent::Dropped)) {
-            Ok(event) => Some(event),
-            Err(reason) => {
-                self.link.fail(reason);
-                None
-            }
         }
     }
 

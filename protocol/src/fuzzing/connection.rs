@@ -227,6 +227,7 @@ impl World {
             ServerEvent::Notify { route, body } => {
                 self.took_up(None, &route, &body);
             }
+            ServerEvent::Raw(_) => panic!("raw messages were not asked for"),
             ServerEvent::Dropped(dropped) => assert!(self.disturbed, "{dropped}"),
             ServerEvent::Closed(reason) => {
                 self.deciding = false;
