@@ -125,6 +125,14 @@ pub enum StartError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The admin port could not be opened.
+    #[error("cannot listen on {address} for administration")]
+    Admin {
+        /// The address asked for.
+        address: std::net::SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// A route given to `handler` or `remote` has not three parts, or is there twice.
     #[error("route {0:?} {1}")]
     Route(String, &'static str),

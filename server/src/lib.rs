@@ -39,6 +39,7 @@
 //! their answers and all pushes leave through the session's one mailbox, in the order they were
 //! made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
 
+mod admin;
 mod app;
 mod channel;
 mod config;
@@ -52,6 +53,7 @@ mod events;
 mod filter;
 mod handler;
 mod mailbox;
+mod metrics;
 mod push;
 mod rpc;
 mod session;
@@ -60,7 +62,11 @@ mod topology;
 pub use app::{App, AppBuilder, Running, ServerSetup};
 pub use channel::{BroadcastOptions, Channel, ChannelConfig, ChannelService, PushReport};
 pub use config::{Config, ConfigError};
-pub use connector::{Hybrid, Refused};
+pub use connector::{
+    Blacklist, CloseMethod, Excess, Hybrid, Network, NetworkError, PatternError, RateLimit, Refused,
+};
+#[cfg(feature = "tls")]
+pub use connector::{Tls, TlsError};
 pub use cron::CronEntry;
 pub use error::{Error, PushError, RpcError, SessionError, StartError};
 pub use events::Event;
@@ -74,6 +80,8 @@ pub use pomelo_protocol::{Body, CloseReason, Frame, HandshakeRequest, Route};
 pub use push::{Buffer, Direct, Outbound, OutboundKind, PushScheduler, PushSchedulers};
 pub use rpc::system::ReachError;
 pub use rpc::{FailMode, RouteParam, Router, RpcCall, RpcConfig, RpcFilter, RpcKind, RpcRequest};
+#[cfg(feature = "tls")]
+pub use rustls;
 pub use session::{
     BackendSession, BackendSessionService, ClosedSession, ConnectionStatistics, FrontendSession,
     Login, RequestSession, Session, SessionData, SessionService, Uid,

@@ -182,6 +182,12 @@ impl Mailbox {
         self.arrived.notified().await;
     }
 
+    /// How many frames wait, and how many bytes they have.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let queue = lock(&self.queue);
+        (queue.frames.len(), queue.bytes)
+    }
+
     /// How many frames were refused for want of room.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pomelo_protocol::protobuf::Protos;
-use pomelo_protocol::{Dictionary, ProtosOffer, ServerSettings};
+use pomelo_protocol::{Dictionary, ProtosOffer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::running::Running;
 use super::{App, Front, Node, Shared, WeakApp};
+use crate::admin;
 use crate::channel::{ChannelConfig, ChannelService};
 use crate::config::Config;
 use crate::connector::{self, Hybrid, Phase};
@@ -22,6 +24,7 @@ use crate::error::StartError;
 use crate::events::{Event, Events, Listener};
 use crate::filter::Filters;
 use crate::handler::{Handler, States, Table};
+use crate::metrics::Metrics;
 use crate::push::PushSchedulers;
 use crate::rpc::{RouteFn, RouteParam, RpcClient, RpcConfig, RpcFilters};
 use crate::session::SessionService;
@@ -90,6 +93,8 @@ pub struct AppBuilder {
     listeners: Vec<Listener>,
     problem: Option<StartError>,
     stop_timeout: Duration,
+    admin: Option<SocketAddr>,
+    measure: bool,
 }
 
 type SetupFn = Box<dyn Fn(ServerSetup) -> ServerSetup + Send>;
@@ -116,6 +121,8 @@ impl AppBuilder {
             listeners: Vec::new(),
             problem: None,
             stop_timeout: STOP_TIMEOUT,
+            admin: None,
+            measure: false,
         }
     }
 
@@ -210,6 +217,28 @@ impl AppBuilder {
         self
     }
 
+    /// Opens a port for `/metrics` (Prometheus) and `/healthz` (200 `ready`, while stopping 503
+    /// `draining`), and measures latencies for it. Default: no such port.
+    ///
+    /// Who reaches the port reads the page: give a loopback address, or one that only your own
+    /// machines reach. Port 0 lets the system choose; see [`Running::admin_address`].
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = Some(address);
+        self.measure_latency()
+    }
+
+    /// [`admin`](Self::admin) on 127.0.0.1.
+    pub fn admin_port(self, port: u16) -> Self {
+        self.admin(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Measures the latencies of handlers and remotes for [`App::metrics_page`]. Default: only
+    /// with an admin port, since it reads the clock twice per message.
+    pub fn measure_latency(mut self) -> Self {
+        self.measure = true;
+        self
+    }
+
     /// Starts, and stops in good order on SIGINT or SIGTERM.
     ///
     /// # Errors
@@ -260,14 +289,14 @@ impl AppBuilder {
             }
             if setup.info.frontend {
                 let port = setup.port.or(setup.info.client_port).unwrap_or(0);
-                let (listener, address) =
-                    connector::listen(port)
-                        .await
-                        .map_err(|source| StartError::Listen {
-                            server: setup.info.id.to_string(),
-                            address: format!("0.0.0.0:{port}"),
-                            source,
-                        })?;
+                let hybrid = setup.hybrid.get_or_insert_default();
+                let (listener, address) = connector::listen(hybrid, &setup.info.host, port)
+                    .await
+                    .map_err(|(address, source)| StartError::Listen {
+                    server: setup.info.id.to_string(),
+                    address,
+                    source,
+                })?;
                 setup.info.client_port = Some(address.port());
                 addresses.insert(setup.info.id.to_string(), address);
                 listeners.push(listener);
@@ -291,7 +320,7 @@ impl AppBuilder {
         }
         let mut apps = Vec::new();
         for setup in setups {
-            apps.push(node_of(setup, &tables, &shared, &events)?);
+            apps.push(node_of(setup, &tables, &shared, &events, self.measure)?);
         }
         let nodes = apps
             .iter()
@@ -300,6 +329,15 @@ impl AppBuilder {
         drop(shared.nodes.set(nodes.collect()));
 
         let (phase, watching) = watch::channel(Phase::Running);
+        let mut admin_address = None;
+        let mut admin_task = JoinSet::new();
+        if let Some(address) = self.admin {
+            let opened = admin::listen(address).await;
+            let (listener, address) =
+                opened.map_err(|source| StartError::Admin { address, source })?;
+            admin_address = Some(address);
+            admin_task.spawn(admin::serve(listener, apps.clone(), watching.clone()));
+        }
         let mut tasks = JoinSet::new();
         let frontends = apps.iter().filter(|app| app.is_frontend());
         for (app, listener) in frontends.zip(listeners) {
@@ -330,6 +368,8 @@ impl AppBuilder {
             listeners,
             closers,
             stop_timeout: self.stop_timeout,
+            admin_address,
+            _admin: admin_task,
         })
     }
 }
@@ -382,6 +422,7 @@ fn node_of(
     tables: &Tables,
     shared: &Arc<Shared>,
     events: &Events,
+    measure: bool,
 ) -> Result<App, StartError> {
     let info = setup.info;
     let front = if info.frontend {
@@ -406,20 +447,14 @@ fn node_of(
         filters: setup.filters,
         rpc: RpcClient::new(setup.rpc_config, setup.rpc_filters),
         events: events.clone(),
+        metrics: Metrics::new(measure, shared.handlers.routes(), shared.remotes.routes()),
         shared: Arc::clone(shared),
         info,
     })))
 }
 
 fn front_of(hybrid: Hybrid, schedulers: PushSchedulers, tables: &Tables) -> Result<Front, String> {
-    let mut settings = ServerSettings::default();
-    settings.config.max_package = hybrid.max_package;
-    settings.config.handshake_timeout = hybrid.handshake_timeout;
-    settings.config.heartbeat_timeout = hybrid.heartbeat_timeout;
-    settings.config.outbox_frames = hybrid.mailbox.frames;
-    settings.config.outbox_bytes = hybrid.mailbox.bytes;
-    settings.offer.heartbeat = hybrid.heartbeat;
-    settings.codec.escape_astral = hybrid.escape_astral;
+    let mut settings = hybrid.settings();
     if hybrid.use_dict {
         let dictionary = tables.dictionary.clone()?;
         settings.offer.dictionary = Some(dictionary.clone());

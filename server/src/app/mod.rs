@@ -21,6 +21,7 @@ use crate::events::{Event, Events};
 use crate::filter::Filters;
 use crate::handler::{States, Table};
 use crate::lock;
+use crate::metrics::{self, Metrics};
 use crate::push::{Direct, Outbound, PushScheduler, PushSchedulers};
 use crate::rpc::{RouteFn, RpcCall, RpcClient};
 use crate::session::{BackendSessionService, SessionService};
@@ -57,6 +58,7 @@ struct Node {
     filters: Filters,
     rpc: RpcClient,
     events: Events,
+    metrics: Metrics,
     shared: Arc<Shared>,
 }
 
@@ -214,6 +216,18 @@ impl App {
     /// The value of this type given to [`AppBuilder::state`].
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.0.shared.states.get()
+    }
+
+    /// What `/metrics` of the admin port shows, for an application that has an HTTP server of its
+    /// own: text exposition format 0.0.4, all servers of this process.
+    pub fn metrics_page(&self) -> String {
+        let mut apps: Vec<_> = self.0.shared.apps().collect();
+        apps.sort_unstable_by(|a, b| a.server_id().cmp(b.server_id()));
+        metrics::page(&apps)
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn front(&self) -> Option<&Front> {

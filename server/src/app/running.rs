@@ -21,12 +21,20 @@ pub struct Running {
     pub(super) listeners: JoinSet<()>,
     pub(super) closers: Vec<Closer>,
     pub(super) stop_timeout: Duration,
+    pub(super) admin_address: Option<SocketAddr>,
+    /// Ends last, when this is dropped: a probe is to see `draining`.
+    pub(super) _admin: JoinSet<()>,
 }
 
 impl Running {
     /// The address each frontend listens on, by server id.
     pub fn addresses(&self) -> &HashMap<String, SocketAddr> {
         &self.addresses
+    }
+
+    /// The address of the admin port, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// The view of the server with this id.

@@ -1,7 +1,11 @@
 //! The HTTP head of a connection that begins with a letter.
 
+use std::net::{IpAddr, SocketAddr};
+
 use http::{Method, Request, StatusCode, Version};
 use tungstenite::handshake::server::create_response;
+
+use super::Network;
 
 /// The largest head that is read; browsers send less than a quarter of it.
 pub(crate) const MAX_HEAD: usize = 8 * 1024;
@@ -15,13 +19,21 @@ pub(crate) enum Head {
     /// The head is not complete.
     Incomplete,
     /// A WebSocket upgrade: answer this, then frames follow from byte `len` on.
-    Upgrade { answer: Vec<u8>, len: usize },
+    Upgrade {
+        answer: Vec<u8>,
+        len: usize,
+        /// What a proxy says about the client, if it is asked.
+        client: Option<(IpAddr, u16)>,
+    },
     /// Not an upgrade: answer this and close.
     Refuse(Vec<u8>),
 }
 
 /// Reads a head. Any path and any Host are taken, as pomelo does.
-pub(crate) fn read(bytes: &[u8]) -> Head {
+///
+/// `real_ip`: the headers to believe about the client's address, whose entries from the right
+/// were added by `proxies`.
+pub(crate) fn read(bytes: &[u8], real_ip: Option<&RealIp>, proxies: &[Network]) -> Head {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let len = match parsed.parse(bytes) {
@@ -47,11 +59,58 @@ pub(crate) fn read(bytes: &[u8]) -> Head {
             }
             let mut answer = Vec::with_capacity(160);
             match tungstenite::handshake::server::write_response(&mut answer, &response) {
-                Ok(()) => Head::Upgrade { answer, len },
+                Ok(()) => Head::Upgrade {
+                    answer,
+                    len,
+                    client: real_ip.and_then(|names| client(&request, names, proxies)),
+                },
                 Err(_) => refuse(StatusCode::BAD_REQUEST),
             }
         }
         Err(_) => refuse(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// The headers in which a proxy names the client.
+#[derive(Debug, Clone)]
+pub(crate) struct RealIp {
+    pub(crate) address: String,
+    pub(crate) port: Option<String>,
+}
+
+/// Every proxy adds an entry to the right; what stands left of the first that no proxy of ours
+/// added is only what the client claims.
+fn client(request: &Request<()>, names: &RealIp, proxies: &[Network]) -> Option<(IpAddr, u16)> {
+    let values = request.headers().get_all(&names.address);
+    let texts: Vec<&str> = values.iter().filter_map(|v| v.to_str().ok()).collect();
+    let mut entries: Vec<&str> = texts
+        .iter()
+        .flat_map(|v| v.split(','))
+        .map(str::trim)
+        .collect();
+    let (ip, port) = loop {
+        let entry = address(entries.pop()?)?;
+        let ours = proxies.iter().any(|proxy| proxy.contains(entry.0));
+        if !ours || entries.is_empty() {
+            break entry;
+        }
+    };
+    let named = names.port.as_ref().and_then(|name| {
+        let text = request.headers().get(name)?.to_str().ok()?;
+        text.trim().parse().ok()
+    });
+    Some((ip.to_canonical(), named.or(port).unwrap_or(0)))
+}
+
+/// An address, alone or with a port.
+fn address(entry: &str) -> Option<(IpAddr, Option<u16>)> {
+    let bare = entry.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Some((ip, None)),
+        Err(_) => {
+            let at: SocketAddr = entry.parse().ok()?;
+            Some((at.ip(), Some(at.port())))
+        }
     }
 }
 

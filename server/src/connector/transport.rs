@@ -5,9 +5,10 @@ use std::io::{self, IoSlice, Read, Write};
 
 use bytes::Bytes;
 use pomelo_protocol::Frame;
-use tokio::net::TcpStream;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error as WsError, Message};
+
+use super::socket::Socket;
 
 /// What an idle WebSocket connection keeps for reading; the library's default is 128 KiB.
 const WS_READ_BUFFER: usize = 512;
@@ -205,8 +206,10 @@ impl Outgoing {
         self.bytes
     }
 
-    /// Writes until all is written or the socket takes no more.
-    pub(crate) fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+    /// Writes until all is written or the socket takes no more; answers how much it took.
+    pub(crate) fn write(&mut self, socket: &mut Socket) -> io::Result<usize> {
+        socket.flush()?;
+        let mut sum = 0;
         while !self.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let mut skip = self.written;
@@ -218,14 +221,17 @@ impl Outgoing {
                 count += 1;
             }
             let slices = slices.get(..count).unwrap_or_default();
-            match stream.try_write_vectored(slices) {
+            match socket.try_write_vectored(slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(written) => {
+                    sum += written;
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(sum)
     }
 
     fn advance(&mut self, mut written: usize) {

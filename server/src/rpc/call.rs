@@ -191,9 +191,13 @@ impl RpcCall {
                 Target::Chosen(param) => rpc.call_chosen(call, param).await,
             }
         };
-        timeout_at(deadline, work)
+        let metrics = self.app.metrics();
+        let started = metrics.measures().then(Instant::now);
+        let outcome = timeout_at(deadline, work)
             .await
-            .unwrap_or(Err(RpcError::Timeout))
+            .unwrap_or(Err(RpcError::Timeout));
+        metrics.called(route, started, outcome.is_err());
+        outcome
     }
 }
 

@@ -1,0 +1,125 @@
+//! Opens a frontend's port and accepts connections until the server stops.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Hybrid, Phase, stopped};
+use crate::app::App;
+use crate::connection::{self, Counted};
+use crate::metrics::Refusal;
+
+/// Accepts until the server stops, then waits for every connection, `limit` at most.
+pub(crate) async fn serve(
+    app: App,
+    listener: TcpListener,
+    phase: watch::Receiver<Phase>,
+    limit: Duration,
+) {
+    let max = app
+        .info()
+        .max_connections
+        .map(|max| u64::try_from(max).unwrap_or(u64::MAX));
+    let mut connections = JoinSet::new();
+    let mut watching = phase.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut watching) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    // Without a package and without a session, as pomelo does.
+                    if max.is_some_and(|max| app.metrics().open() >= max) {
+                        app.metrics().refused(Refusal::MaxConnections);
+                        continue;
+                    }
+                    drop(stream.set_nodelay(true));
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    let counted = Counted::new(app.clone());
+                    connections.spawn(connection::run(
+                        app.clone(),
+                        stream,
+                        peer,
+                        phase.clone(),
+                        limit / 2,
+                        counted,
+                    ));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: the next try would fail at once.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limit, all).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections did not end in time");
+        connections.shutdown().await;
+    }
+}
+
+/// Connections that wait to be accepted; a crowd comes back at once after a restart.
+const BACKLOG: i32 = 1024;
+
+/// How long accepting rests after a failure of the system.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens the port of a frontend; the error comes with the address that was asked for.
+pub(crate) async fn listen(
+    hybrid: &Hybrid,
+    host: &str,
+    port: u16,
+) -> Result<(TcpListener, SocketAddr), (String, io::Error)> {
+    let opened = if hybrid.distinct_host {
+        TcpListener::bind((host, port)).await
+    } else {
+        everywhere(port)
+    };
+    let named = || {
+        let host = if hybrid.distinct_host {
+            host
+        } else {
+            "0.0.0.0"
+        };
+        format!("{host}:{port}")
+    };
+    opened
+        .and_then(|listener| Ok((listener.local_addr()?, listener)))
+        .map(|(address, listener)| (listener, address))
+        .map_err(|error| (named(), error))
+}
+
+/// All addresses of both families through one socket, as Node listens; IPv4 alone where the
+/// system has no IPv6.
+fn everywhere(port: u16) -> io::Result<TcpListener> {
+    let open = |domain, address: SocketAddr| {
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(false)?;
+        }
+        // Where it means that a restart need not wait for old connections; on Windows it would
+        // let another process take the port.
+        if cfg!(unix) {
+            socket.set_reuse_address(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    match open(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            open(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        opened => opened,
+    }
+}

@@ -1,0 +1,233 @@
+//! From an accepted socket to a known transport and a known client.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::http::{self, Head};
+use super::proxy::{self, Header};
+use super::socket::Socket;
+use super::transport::{Outgoing, Transport};
+use super::{Hybrid, Network};
+use crate::metrics::Refusal;
+
+/// One read takes at most this much; the buffer belongs to the worker thread, not the connection.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Room around a package in a WebSocket message: several may come in one.
+const MESSAGE_ROOM: usize = 64 * 1024;
+
+/// The first byte of a TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A connection whose transport is known.
+pub(crate) struct Opened {
+    pub(crate) socket: Socket,
+    /// The client, not the proxy before it.
+    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) out: Outgoing,
+    /// What came with the bytes that told.
+    pub(crate) first: Vec<u8>,
+}
+
+/// Finds out who is there and what it speaks.
+pub(crate) async fn open(
+    stream: TcpStream,
+    peer: SocketAddr,
+    hybrid: &Hybrid,
+) -> Result<Opened, Refusal> {
+    let mut socket = Socket::Plain(stream);
+    let mut bytes = Vec::new();
+    let mut client = peer;
+    if hybrid.proxy_protocol {
+        if !trusts(&hybrid.trusted_proxies, peer) {
+            return Err(Refusal::FirstBytes);
+        }
+        client = proxied(&mut socket, &mut bytes).await?.unwrap_or(peer);
+    }
+    if hybrid.hosts.refuses(client.ip()).await {
+        return Err(Refusal::Blacklist);
+    }
+    if bytes.is_empty() {
+        read_more(&mut socket, &mut bytes).await?;
+    }
+    if bytes.first() == Some(&TLS_HANDSHAKE) {
+        (socket, bytes) = secured(socket, bytes, hybrid).await?;
+    } else if hybrid.needs_tls() {
+        return Err(Refusal::FirstBytes);
+    }
+    match bytes.first() {
+        // Package kinds are 1 to 5, and no HTTP method begins with one.
+        Some(0x01..=0x05) => {
+            // Best effort, as when it was switched on.
+            drop(socket.stream().set_nodelay(hybrid.no_delay));
+            Ok(Opened {
+                socket,
+                peer: client,
+                transport: Transport::Tcp,
+                out: Outgoing::default(),
+                first: bytes,
+            })
+        }
+        Some(b'A'..=b'Z') => upgrade(socket, bytes, client, hybrid).await,
+        _ => Err(Refusal::FirstBytes),
+    }
+}
+
+fn trusts(proxies: &[Network], peer: SocketAddr) -> bool {
+    proxies.is_empty() || proxies.iter().any(|proxy| proxy.contains(peer.ip()))
+}
+
+/// The address in the header that must come first; the header is taken off.
+async fn proxied(socket: &mut Socket, bytes: &mut Vec<u8>) -> Result<Option<SocketAddr>, Refusal> {
+    loop {
+        read_more(socket, bytes).await?;
+        match proxy::read(bytes) {
+            Header::Incomplete => {}
+            Header::Complete { client, len } => {
+                bytes.drain(..len);
+                let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+                return Ok(client.map(canonical));
+            }
+            Header::Invalid => return Err(Refusal::FirstBytes),
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+async fn secured(
+    socket: Socket,
+    first: Vec<u8>,
+    hybrid: &Hybrid,
+) -> Result<(Socket, Vec<u8>), Refusal> {
+    let tls = hybrid.tls.as_ref().ok_or(Refusal::FirstBytes)?;
+    let mut socket = socket.into_tls(tls, first)?;
+    let mut bytes = Vec::new();
+    // What came with the first bytes may be all that comes for now.
+    match with_buffer(|buffer| take(&mut socket, buffer, &mut bytes)) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            read_more(&mut socket, &mut bytes).await?;
+        }
+        Ok(read) if read > 0 => {}
+        _ => return Err(Refusal::Transport),
+    }
+    Ok((socket, bytes))
+}
+
+#[cfg(not(feature = "tls"))]
+#[expect(clippy::unused_async, reason = "the same as with TLS")]
+async fn secured(_: Socket, _: Vec<u8>, _: &Hybrid) -> Result<(Socket, Vec<u8>), Refusal> {
+    Err(Refusal::FirstBytes)
+}
+
+async fn upgrade(
+    mut socket: Socket,
+    mut bytes: Vec<u8>,
+    peer: SocketAddr,
+    hybrid: &Hybrid,
+) -> Result<Opened, Refusal> {
+    let mut out = Outgoing::default();
+    let real_ip = hybrid
+        .real_ip
+        .as_ref()
+        .filter(|_| trusts(&hybrid.trusted_proxies, peer));
+    loop {
+        match http::read(&bytes, real_ip, &hybrid.trusted_proxies) {
+            Head::Incomplete => read_more(&mut socket, &mut bytes).await?,
+            Head::Upgrade {
+                answer,
+                len,
+                client,
+            } => {
+                let client = client.map_or(peer, |(ip, port)| SocketAddr::new(ip, port));
+                if client != peer && hybrid.hosts.refuses(client.ip()).await {
+                    return Err(Refusal::Blacklist);
+                }
+                let max = usize::try_from(hybrid.max_package).unwrap_or(usize::MAX);
+                out.push_raw(answer);
+                out.set_websocket();
+                return Ok(Opened {
+                    socket,
+                    peer: client,
+                    transport: Transport::websocket(max.saturating_add(MESSAGE_ROOM)),
+                    out,
+                    first: bytes.split_off(len),
+                });
+            }
+            Head::Refuse(answer) => {
+                out.push_raw(answer);
+                loop {
+                    out.write(&mut socket)?;
+                    if out.is_empty() && socket.is_flushed() {
+                        break;
+                    }
+                    socket.ready(Interest::WRITABLE).await?;
+                }
+                // What else came is taken: unread bytes would turn the close into a reset, which
+                // may overtake the answer.
+                drop(with_buffer(|buffer| socket.try_read(buffer)));
+                drop(socket.end().await);
+                return Err(Refusal::Http);
+            }
+        }
+    }
+}
+
+/// Appends what comes next; the end of the stream is an error here.
+async fn read_more(socket: &mut Socket, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
+    loop {
+        let interest = if socket.is_flushed() {
+            Interest::READABLE
+        } else {
+            Interest::READABLE | Interest::WRITABLE
+        };
+        socket.ready(interest).await?;
+        socket.flush()?;
+        match with_buffer(|buffer| take(socket, buffer, bytes)) {
+            Ok(0) => return Err(Refusal::Transport),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn take(socket: &mut Socket, buffer: &mut [u8], bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let read = socket.try_read(buffer)?;
+    bytes.extend_from_slice(buffer.get(..read).unwrap_or_default());
+    Ok(read)
+}
+
+impl From<io::Error> for Refusal {
+    fn from(_: io::Error) -> Self {
+        Self::Transport
+    }
+}
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the worker's read buffer. It is taken out meanwhile: a nested call makes its own.
+pub(crate) fn with_buffer<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
+    let mut buffer = take_buffer();
+    let result = work(&mut buffer);
+    return_buffer(buffer);
+    result
+}
+
+/// The worker's read buffer, for longer than a call; see [`return_buffer`].
+pub(crate) fn take_buffer() -> Vec<u8> {
+    let mut buffer = BUFFER.take();
+    buffer.resize(READ_BUFFER, 0);
+    buffer
+}
+
+/// Gives it back to the thread it is used on.
+pub(crate) fn return_buffer(buffer: Vec<u8>) {
+    BUFFER.set(buffer);
+}
