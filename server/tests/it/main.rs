@@ -7,10 +7,19 @@
     reason = "helpers of tests may fail the test"
 )]
 
+mod admin;
 mod bad_input;
 mod bounds;
+mod coders;
+mod drain;
 mod exchanges;
+mod hosts;
 mod http;
 mod lifecycle;
+mod limits;
 mod peer;
+mod proxy;
 mod sessions;
+mod sockets;
+mod tls;
+mod tracing_spans;
