@@ -208,6 +208,17 @@ async fn the_page_counts_what_happens() {
             "route=\"chat.chatHandler.nothing\"",
             1.0,
         ),
+        ("pomelo_handler_errors_total", "route=\"other\"", 2.0),
+        (
+            "pomelo_handler_errors_total",
+            "route=\"connector.entryHandler.bind\"",
+            0.0,
+        ),
+        (
+            "pomelo_rpc_errors_total",
+            "route=\"chat.remote.nothing\"",
+            0.0,
+        ),
         (
             "pomelo_rpc_seconds_count",
             "route=\"chat.remote.nothing\"",
