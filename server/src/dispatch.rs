@@ -56,6 +56,9 @@ pub(crate) async fn dispatch(
         Ok(()) => forward(&request, server_type).await,
         Err(error) => filters.recover(&mut request, Err(error)).await,
     };
+    if outcome.is_err() {
+        app.metrics().failed(&route);
+    }
     respond(&app, &session, id, &route, &outcome);
     // The client has its answer; nothing that these filters answer reaches it.
     drop(filters.after(&mut request, outcome).await);

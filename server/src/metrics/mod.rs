@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pomelo_protocol::CloseReason;
+use tokio::time::Instant;
 
 pub(crate) use self::page::page;
 
@@ -164,14 +165,25 @@ impl Metrics {
         self.measure
     }
 
-    /// A handler of a client's message took this long, wherever it ran.
+    /// A handler of a client's message and the filters around it took this long, wherever they
+    /// ran.
     pub(crate) fn handled(&self, route: &str, took: Duration) {
         self.handlers.record(route, took);
     }
 
-    /// A remote call was answered, or failed, after this long.
-    pub(crate) fn called(&self, route: &str, took: Duration) {
-        self.remotes.record(route, took);
+    /// A handler of a client's message, or a filter around it, failed.
+    pub(crate) fn failed(&self, route: &str) {
+        add(Some(&self.handlers.of(route).failures), 1);
+    }
+
+    /// A remote call that `started` then, if that was looked at, has ended.
+    pub(crate) fn called(&self, route: &str, started: Option<Instant>, failed: bool) {
+        if let Some(started) = started {
+            self.remotes.record(route, started.elapsed());
+        }
+        if failed {
+            add(Some(&self.remotes.of(route).failures), 1);
+        }
     }
 
     pub(crate) fn opened(&self) {
@@ -259,6 +271,7 @@ struct Histogram {
     /// One per bucket, not yet summed up, and one for what is above them all.
     buckets: [AtomicU64; BUCKETS.len() + 1],
     micros: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl Routes {
@@ -271,12 +284,13 @@ impl Routes {
         }
     }
 
+    fn of(&self, route: &str) -> &Histogram {
+        let histogram = self.known.get(route).unwrap_or(&self.other);
+        histogram.get_or_init(Box::default)
+    }
+
     fn record(&self, route: &str, took: Duration) {
-        let histogram = self
-            .known
-            .get(route)
-            .unwrap_or(&self.other)
-            .get_or_init(Box::default);
+        let histogram = self.of(route);
         let index = BUCKETS.partition_point(|(bound, _)| *bound < took);
         add(histogram.buckets.get(index), 1);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

@@ -70,13 +70,25 @@ impl Page {
         self.queues(apps)?;
         self.histograms(
             "pomelo_handler_seconds",
-            "Time from a client's message to the end of its handler, by route.",
+            "Time from a client's message to the end of its handler and filters, by route.",
+            apps,
+            |app| &app.metrics().handlers,
+        )?;
+        self.failures(
+            "pomelo_handler_errors_total",
+            "Clients' messages whose handler or filter failed, by route.",
             apps,
             |app| &app.metrics().handlers,
         )?;
         self.histograms(
             "pomelo_rpc_seconds",
             "Time of calls of remotes, as the caller sees it, by route.",
+            apps,
+            |app| &app.metrics().remotes,
+        )?;
+        self.failures(
+            "pomelo_rpc_errors_total",
+            "Calls of remotes that failed, by route.",
             apps,
             |app| &app.metrics().remotes,
         )
@@ -185,6 +197,30 @@ impl Page {
         for app in apps.iter().filter(|app| app.is_frontend()) {
             for (label, value, number) in samples(app) {
                 sample(&mut self.text, name, app.server_id(), label, value, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failures(
+        &mut self,
+        name: &str,
+        help: &str,
+        apps: &[App],
+        routes: impl Fn(&App) -> &Routes,
+    ) -> fmt::Result {
+        head(&mut self.text, name, "counter", help)?;
+        for app in apps {
+            for (route, histogram) in routes(app).each() {
+                let failures = load(&histogram.failures);
+                sample(
+                    &mut self.text,
+                    name,
+                    app.server_id(),
+                    "route",
+                    route,
+                    failures,
+                )?;
             }
         }
         Ok(())

@@ -193,11 +193,11 @@ impl RpcCall {
         };
         let metrics = self.app.metrics();
         let started = metrics.measures().then(Instant::now);
-        let answer = timeout_at(deadline, work).await;
-        if let Some(started) = started {
-            metrics.called(route, started.elapsed());
-        }
-        answer.unwrap_or(Err(RpcError::Timeout))
+        let outcome = timeout_at(deadline, work)
+            .await
+            .unwrap_or(Err(RpcError::Timeout));
+        metrics.called(route, started, outcome.is_err());
+        outcome
     }
 }
 

@@ -7,13 +7,22 @@
     reason = "helpers of tests may fail the test"
 )]
 
+mod admin;
 mod bad_input;
 mod bounds;
+mod coders;
+mod drain;
 mod exchanges;
 mod filters;
+mod hosts;
 mod http;
 mod lifecycle;
+mod limits;
 mod logs;
 mod peer;
+mod proxy;
 mod rpc;
 mod sessions;
+mod sockets;
+mod tls;
+mod tracing_spans;

@@ -9,7 +9,7 @@ use pomelo_server::{
     RequestSession, Route, Running,
 };
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -151,8 +151,9 @@ pub async fn start(app: AppBuilder) -> (Running, SocketAddr) {
     (running, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
-pub struct Tcp {
-    pub stream: TcpStream,
+/// A client on a TCP socket, or on anything like one.
+pub struct Tcp<S = TcpStream> {
+    pub stream: S,
 }
 
 impl Tcp {
@@ -165,15 +166,22 @@ impl Tcp {
     /// Connected, with handshake and first heartbeat behind it.
     pub async fn ready(address: SocketAddr) -> Self {
         let mut peer = Self::connect(address).await;
-        peer.send(&package(1, HANDSHAKE.as_bytes())).await;
-        assert_eq!(peer.package().await[0], 1);
-        peer.send(&[2, 0, 0, 0]).await;
-        assert_eq!(peer.package().await, [3, 0, 0, 0]);
+        peer.shake_hands().await;
         peer
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Tcp<S> {
+    pub async fn shake_hands(&mut self) {
+        self.send(&package(1, HANDSHAKE.as_bytes())).await;
+        assert_eq!(self.package().await[0], 1);
+        self.send(&[2, 0, 0, 0]).await;
+        assert_eq!(self.package().await, [3, 0, 0, 0]);
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     pub async fn exactly(&mut self, len: usize) -> Vec<u8> {
@@ -208,8 +216,8 @@ impl Tcp {
 }
 
 /// A WebSocket client without a library: what it checks is what leaves the server.
-pub struct Ws {
-    pub tcp: Tcp,
+pub struct Ws<S = TcpStream> {
+    pub tcp: Tcp<S>,
 }
 
 pub const UPGRADE: &str = "GET /any?path HTTP/1.1\r\nHost: any\r\nConnection: Upgrade\r\n\
@@ -218,22 +226,30 @@ pub const UPGRADE: &str = "GET /any?path HTTP/1.1\r\nHost: any\r\nConnection: Up
 
 impl Ws {
     pub async fn connect(address: SocketAddr) -> Self {
-        let mut ws = Self {
-            tcp: Tcp::connect(address).await,
-        };
+        Self::over(Tcp::connect(address).await).await
+    }
+
+    pub async fn ready(address: SocketAddr) -> Self {
+        let mut ws = Self::connect(address).await;
+        ws.shake_hands().await;
+        ws
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
+    pub async fn over(tcp: Tcp<S>) -> Self {
+        let mut ws = Self { tcp };
         ws.tcp.send(format!("{UPGRADE}\r\n").as_bytes()).await;
         let head = ws.http_head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         ws
     }
 
-    pub async fn ready(address: SocketAddr) -> Self {
-        let mut ws = Self::connect(address).await;
-        ws.send(&package(1, HANDSHAKE.as_bytes())).await;
-        assert_eq!(ws.message().await.1[0], 1);
-        ws.send(&[2, 0, 0, 0]).await;
-        assert_eq!(ws.message().await, (0x82, vec![3, 0, 0, 0]));
-        ws
+    pub async fn shake_hands(&mut self) {
+        self.send(&package(1, HANDSHAKE.as_bytes())).await;
+        assert_eq!(self.message().await.1[0], 1);
+        self.send(&[2, 0, 0, 0]).await;
+        assert_eq!(self.message().await, (0x82, vec![3, 0, 0, 0]));
     }
 
     pub async fn http_head(&mut self) -> String {
@@ -285,4 +301,11 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
             .map(|(byte, mask)| byte ^ mask),
     );
     bytes
+}
+
+/// The golden app with this connector.
+pub fn app_with(hybrid: Hybrid) -> AppBuilder {
+    golden_app().configure("all", "connector", move |server| {
+        server.connector(hybrid.clone())
+    })
 }
