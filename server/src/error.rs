@@ -98,7 +98,7 @@ pub(crate) fn code_500() -> Value {
 }
 
 /// JavaScript's idea of false, which decides about default answers.
-fn is_falsy(value: &Value) -> bool {
+pub(crate) fn is_falsy(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,
@@ -144,6 +144,38 @@ pub enum StartError {
         /// What is wrong with them.
         problem: String,
     },
+    /// A hook of the lifecycle failed or panicked.
+    #[error("server {server}: {hook}: {problem}")]
+    Hook {
+        /// The server's id.
+        server: String,
+        /// Which hook.
+        hook: String,
+        /// What it says.
+        problem: String,
+    },
+    /// A component failed or panicked.
+    #[error("server {server}: component {name:?}: {problem}")]
+    Component {
+        /// The server's id.
+        server: String,
+        /// The component's name.
+        name: String,
+        /// What it says.
+        problem: String,
+    },
+    /// The command line has an argument that nobody knows.
+    #[error("unknown or incomplete argument {0:?}")]
+    Argument(String),
+    /// A server that shall run here is not in the configuration.
+    #[error("no server has the id {0:?}")]
+    UnknownServer(String),
+    /// A server type that shall run here is not in the configuration.
+    #[error("no server is of type {0:?}")]
+    UnknownType(String),
+    /// The time zone for crons is not known to this system.
+    #[error("unknown time zone {0:?}")]
+    TimeZone(String),
     /// There is nothing to run: no server in the configuration.
     #[error("no servers are configured for environment {0:?}")]
     NoServers(String),

@@ -425,6 +425,10 @@ impl Table {
             .map(|handler| handler(request))
     }
 
+    pub(crate) fn has(&self, route: &str) -> bool {
+        self.entries.contains_key(route)
+    }
+
     pub(crate) fn routes(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }

@@ -59,15 +59,17 @@ mod rpc;
 mod session;
 mod topology;
 
-pub use app::{App, AppBuilder, Running, ServerSetup};
+pub use app::{
+    App, AppBuilder, Component, HookOutcome, Running, ServerSetup, Transaction, TransactionError,
+};
 pub use channel::{BroadcastOptions, Channel, ChannelConfig, ChannelService, PushReport};
-pub use config::{Config, ConfigError};
+pub use config::{AdminServer, AdminUser, Config, ConfigError, MasterInfo, Mistake};
 pub use connector::{
     Blacklist, CloseMethod, Excess, Hybrid, Network, NetworkError, PatternError, RateLimit, Refused,
 };
 #[cfg(feature = "tls")]
 pub use connector::{Tls, TlsError};
-pub use cron::CronEntry;
+pub use cron::{CronEntry, CronError, CronTime, CronTimeError};
 pub use error::{Error, PushError, RpcError, SessionError, StartError};
 pub use events::Event;
 pub use filter::{AfterFn, BeforeFn, ErrorFn, Filter, IntoVerdict};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use pomelo_protocol::crc32;
 use serde_json::{Map, Value};
 
+use crate::config::{self, ConfigError};
+
 /// One entry of servers.json.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -26,6 +28,16 @@ pub struct ServerInfo {
     pub frontend: bool,
     /// `max-connections`; connections above it are closed at once.
     pub max_connections: Option<usize>,
+    /// The share of calls that weighted routing gives it.
+    pub weight: Option<u32>,
+    /// `cpu`: the cores that whoever starts the process should pin it to.
+    pub cpu: Option<String>,
+    /// `args`: arguments for whoever starts the process.
+    pub args: Vec<String>,
+    /// `auto-restart`: whoever supervises the process should start it again.
+    pub auto_restart: bool,
+    /// `restart-force`: the same, even if what holds the port must be ended first.
+    pub restart_force: bool,
     /// The entry as it stands in the file, unknown members included.
     pub extra: Map<String, Value>,
 }
@@ -43,8 +55,22 @@ impl ServerInfo {
             client_port: None,
             frontend: false,
             max_connections: None,
+            weight: None,
+            cpu: None,
+            args: Vec::new(),
+            auto_restart: false,
+            restart_force: false,
             extra: Map::new(),
         }
+    }
+
+    /// A server out of an entry as servers.json has it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Wrong`] with every member that cannot be used.
+    pub fn from_entry(server_type: &str, entry: Map<String, Value>) -> Result<Self, ConfigError> {
+        config::server_of(server_type, entry, "entry")
     }
 }
 

@@ -4,31 +4,28 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
-use pomelo_protocol::protobuf::Protos;
-use pomelo_protocol::{Dictionary, ProtosOffer};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::running::Running;
-use super::{App, Front, Node, Shared, WeakApp};
-use crate::admin;
-use crate::channel::{ChannelConfig, ChannelService};
+use super::App;
+use super::args::Selection;
+use super::lifecycle::{HookOutcome, Hooks, Loader, Moment};
+use super::watch::Watched;
+use crate::channel::ChannelConfig;
 use crate::config::Config;
-use crate::connector::{self, Hybrid, Phase};
+use crate::connector::Hybrid;
+use crate::cron::Clock;
 use crate::error::StartError;
-use crate::events::{Event, Events, Listener};
+use crate::events::{Event, Listener};
 use crate::filter::Filters;
 use crate::handler::{Handler, States, Table};
-use crate::metrics::Metrics;
 use crate::push::PushSchedulers;
-use crate::rpc::{RouteFn, RouteParam, RpcClient, RpcConfig, RpcFilters};
-use crate::session::SessionService;
-use crate::topology::{ServerInfo, Topology};
+use crate::rpc::{RouteFn, RouteParam, RpcConfig, RpcFilters};
+use crate::topology::ServerInfo;
 
 /// How long a stop waits for connections and handlers: pomelo ends the process after 3 s, too.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,17 +34,32 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 #[must_use]
 pub struct ServerSetup {
-    info: ServerInfo,
-    hybrid: Option<Hybrid>,
-    port: Option<u16>,
-    channels: ChannelConfig,
-    schedulers: PushSchedulers,
+    pub(super) info: ServerInfo,
+    pub(super) hybrid: Option<Hybrid>,
+    pub(super) port: Option<u16>,
+    pub(super) settings: Map<String, Value>,
+    pub(super) channels: ChannelConfig,
+    pub(super) schedulers: PushSchedulers,
     pub(crate) filters: Filters,
     pub(crate) rpc_config: RpcConfig,
     pub(crate) rpc_filters: RpcFilters,
 }
 
 impl ServerSetup {
+    pub(super) fn new(info: ServerInfo) -> Self {
+        Self {
+            info,
+            hybrid: None,
+            port: None,
+            settings: Map::new(),
+            channels: ChannelConfig::new(),
+            schedulers: PushSchedulers::default(),
+            filters: Filters::default(),
+            rpc_config: RpcConfig::new(),
+            rpc_filters: RpcFilters::default(),
+        }
+    }
+
     /// The server's entry of servers.json.
     pub fn info(&self) -> &ServerInfo {
         &self.info
@@ -77,27 +89,52 @@ impl ServerSetup {
         self.port = Some(port);
         self
     }
+
+    /// A setting that the server begins with: see [`App::set`]. A value that serde refuses is
+    /// kept as null.
+    pub fn set(mut self, key: &str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        self.settings.insert(key.to_owned(), value);
+        self
+    }
+
+    /// A setting that begins as `true`.
+    pub fn enable(self, key: &str) -> Self {
+        self.set(key, true)
+    }
+
+    /// A setting that begins as `false`.
+    pub fn disable(self, key: &str) -> Self {
+        self.set(key, false)
+    }
 }
 
 /// An application in the making.
 #[must_use = "an application does nothing before `run` or `start`"]
 pub struct AppBuilder {
-    env: String,
-    dir: PathBuf,
-    config: Option<Config>,
-    setups: Vec<(String, String, SetupFn)>,
-    handlers: Table,
-    remotes: Table,
-    routes: HashMap<String, RouteFn>,
-    states: States,
-    listeners: Vec<Listener>,
-    problem: Option<StartError>,
-    stop_timeout: Duration,
-    admin: Option<SocketAddr>,
-    measure: bool,
+    pub(super) env: String,
+    pub(super) dir: PathBuf,
+    pub(super) config: Option<Config>,
+    pub(super) selection: Selection,
+    pub(super) setups: Vec<(String, String, SetupFn)>,
+    pub(super) handlers: Table,
+    pub(super) remotes: Table,
+    pub(super) crons: Table,
+    pub(super) routes: HashMap<String, RouteFn>,
+    pub(super) states: States,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) hooks: Hooks,
+    pub(super) loaders: Vec<Loader>,
+    pub(super) files: Vec<(String, String)>,
+    pub(super) watched: Vec<Watched>,
+    pub(super) clock: Clock,
+    pub(super) problem: Option<StartError>,
+    pub(super) stop_timeout: Duration,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) measure: bool,
 }
 
-type SetupFn = Box<dyn Fn(ServerSetup) -> ServerSetup + Send>;
+pub(super) type SetupFn = Box<dyn Fn(ServerSetup) -> ServerSetup + Send>;
 
 impl fmt::Debug for AppBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,12 +150,19 @@ impl AppBuilder {
             env: std::env::var("NODE_ENV").unwrap_or_else(|_| "development".to_owned()),
             dir: PathBuf::from("config"),
             config: None,
+            selection: Selection::default(),
             setups: Vec::new(),
             handlers: Table::default(),
             remotes: Table::default(),
+            crons: Table::default(),
             routes: HashMap::new(),
             states: States::default(),
             listeners: Vec::new(),
+            hooks: Hooks::default(),
+            loaders: Vec::new(),
+            files: Vec::new(),
+            watched: Vec::new(),
+            clock: Clock::default(),
             problem: None,
             stop_timeout: STOP_TIMEOUT,
             admin: None,
@@ -169,6 +213,85 @@ impl AppBuilder {
         let problem = registered(route, |route| self.remotes.insert(route, remote));
         self.problem = self.problem.or(problem);
         self
+    }
+
+    /// Registers a cron job of a server type under `cronName.method`, the action of crons.json.
+    ///
+    /// It is a function like a remote without arguments, and takes [`App`] and
+    /// [`State<T>`](crate::State). A failure or a panic is logged, and the job runs again at its
+    /// next time. A run that comes due while the one before still goes is left out.
+    ///
+    /// ```
+    /// # use pomelo_server::App;
+    /// let app = App::builder().cron("chat", "chatCron.sendMoney", async |app: App| {
+    ///     println!("payday at {}", app.server_id());
+    /// });
+    /// ```
+    pub fn cron<A, H: Handler<A>>(mut self, server_type: &str, action: &str, job: H) -> Self {
+        let route = format!("{server_type}.{action}");
+        let problem = registered(&route, |route| self.crons.insert(route, job));
+        self.problem = self.problem.or(problem);
+        self
+    }
+
+    /// The time zone of cron times, for example `Asia/Shanghai`. Default: the system's, as at
+    /// pomelo; containers often have none of their own, which is UTC.
+    pub fn cron_time_zone(mut self, name: &str) -> Self {
+        match TimeZone::get(name) {
+            Ok(zone) => self.clock.zone = zone,
+            Err(_) => {
+                let problem = StartError::TimeZone(name.to_owned());
+                self.problem = self.problem.or(Some(problem));
+            }
+        }
+        self
+    }
+
+    /// What time it is, for cron jobs. Default: the system's clock. A clock of one's own lets a
+    /// game live in another time, and tests need not wait.
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock.now = Box::new(now);
+        self
+    }
+
+    /// Reads a file of the application's own into a setting of every server of this process, at
+    /// the start: see [`App::load_config`]. A file that is missing or no JSON fails the start.
+    pub fn load_config(mut self, key: &str, name: &str) -> Self {
+        self.files.push((key.to_owned(), name.to_owned()));
+        self
+    }
+
+    /// [`load_config`](Self::load_config), and again whenever the file changes. A change that
+    /// cannot be read is logged and leaves the setting as it was.
+    pub fn watch_config(mut self, key: &str, name: &str) -> Self {
+        self.watched.push(Watched::Setting {
+            key: key.to_owned(),
+            name: name.to_owned(),
+        });
+        self.load_config(key, name)
+    }
+
+    /// Reads dictionary and schemas again whenever their files change: see
+    /// [`App::reload_tables`].
+    pub fn watch_tables(mut self) -> Self {
+        if !self.watched.contains(&Watched::Tables) {
+            self.watched.push(Watched::Tables);
+        }
+        self
+    }
+
+    /// Applies a set of registrations that is kept in one place: `app.use` of pomelo.
+    ///
+    /// ```
+    /// # use pomelo_server::{App, AppBuilder};
+    /// fn ranking(app: AppBuilder) -> AppBuilder {
+    ///     app.cron("chat", "ranking.reset", async || ())
+    ///         .after_startup("chat", async |_| ())
+    /// }
+    /// let app = App::builder().plugin(ranking);
+    /// ```
+    pub fn plugin(self, plugin: impl FnOnce(Self) -> Self) -> Self {
+        plugin(self)
     }
 
     /// Chooses the server of a type for a session or a key; type `default` is for all types
@@ -249,128 +372,13 @@ impl AppBuilder {
         Ok(())
     }
 
-    /// Starts every server of the environment in this process.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`]; whatever was started is stopped again.
-    pub async fn start(self) -> Result<Running, StartError> {
-        if let Some(problem) = self.problem {
-            return Err(problem);
-        }
-        let config = match self.config {
-            Some(config) => config,
-            None => Config::load(&self.dir, &self.env)?,
-        };
-        if config.servers.is_empty() {
-            return Err(StartError::NoServers(self.env));
-        }
-        let tables = Tables::of(&config, &self.handlers);
-        // Every port is bound before any server is made, so that the topology tells the ports
-        // which clients can really connect to.
-        let mut setups = Vec::new();
-        let mut listeners = Vec::new();
-        let mut addresses = HashMap::new();
-        for info in config.servers {
-            let mut setup = ServerSetup {
-                info,
-                hybrid: None,
-                port: None,
-                channels: ChannelConfig::new(),
-                schedulers: PushSchedulers::default(),
-                filters: Filters::default(),
-                rpc_config: RpcConfig::new(),
-                rpc_filters: RpcFilters::default(),
-            };
-            for (envs, types, change) in &self.setups {
-                if matches(envs, &self.env) && matches(types, &setup.info.server_type) {
-                    setup = change(setup);
-                }
-            }
-            if setup.info.frontend {
-                let port = setup.port.or(setup.info.client_port).unwrap_or(0);
-                let hybrid = setup.hybrid.get_or_insert_default();
-                let (listener, address) = connector::listen(hybrid, &setup.info.host, port)
-                    .await
-                    .map_err(|(address, source)| StartError::Listen {
-                    server: setup.info.id.to_string(),
-                    address,
-                    source,
-                })?;
-                setup.info.client_port = Some(address.port());
-                addresses.insert(setup.info.id.to_string(), address);
-                listeners.push(listener);
-            }
-            setups.push(setup);
-        }
-        let shared = Arc::new(Shared {
-            topology: ArcSwap::from_pointee(Topology::new(
-                setups.iter().map(|setup| setup.info.clone()).collect(),
-            )),
-            changing: Mutex::default(),
-            handlers: self.handlers,
-            remotes: self.remotes,
-            routes: self.routes,
-            states: self.states,
-            nodes: OnceLock::new(),
-        });
-        let mut events = Events::default();
-        for listener in &self.listeners {
-            events.add(listener);
-        }
-        let mut apps = Vec::new();
-        for setup in setups {
-            apps.push(node_of(setup, &tables, &shared, &events, self.measure)?);
-        }
-        let nodes = apps
-            .iter()
-            .map(|app| (Arc::clone(&app.0.info.id), WeakApp(Arc::downgrade(&app.0))));
-        // Set once: `shared` was made in this call.
-        drop(shared.nodes.set(nodes.collect()));
-
-        let (phase, watching) = watch::channel(Phase::Running);
-        let mut admin_address = None;
-        let mut admin_task = JoinSet::new();
-        if let Some(address) = self.admin {
-            let opened = admin::listen(address).await;
-            let (listener, address) =
-                opened.map_err(|source| StartError::Admin { address, source })?;
-            admin_address = Some(address);
-            admin_task.spawn(admin::serve(listener, apps.clone(), watching.clone()));
-        }
-        let mut tasks = JoinSet::new();
-        let frontends = apps.iter().filter(|app| app.is_frontend());
-        for (app, listener) in frontends.zip(listeners) {
-            app.start_schedulers();
-            tasks.spawn(connector::serve(
-                app.clone(),
-                listener,
-                watching.clone(),
-                self.stop_timeout,
-            ));
-        }
-        let closers = self.listeners.iter().map(Listener::closer).collect();
-        let mut listeners = JoinSet::new();
-        for listener in self.listeners {
-            listeners.spawn(listener.run());
-        }
-        for app in &apps {
-            app.emit_with(|| Event::StartServer(Arc::clone(&app.info().id)));
-        }
-        for app in &apps {
-            app.emit(Event::StartAll);
-        }
-        Ok(Running {
-            apps,
-            addresses,
-            phase,
-            tasks,
-            listeners,
-            closers,
-            stop_timeout: self.stop_timeout,
-            admin_address,
-            _admin: admin_task,
-        })
+    pub(super) fn hook<F, R>(mut self, moment: Moment, server_types: &str, hook: F) -> Self
+    where
+        F: Fn(App) -> R + Send + Sync + 'static,
+        R: Future<Output: HookOutcome> + Send + 'static,
+    {
+        self.hooks.add(moment, server_types, hook);
+        self
     }
 }
 
@@ -387,89 +395,9 @@ fn registered(route: &str, insert: impl FnOnce(&str) -> bool) -> Option<StartErr
     }
 }
 
-fn matches(names: &str, name: &str) -> bool {
+pub(super) fn matches(names: &str, name: &str) -> bool {
     names
         .split('|')
         .map(str::trim)
         .any(|one| one == "all" || one == name)
-}
-
-/// What all frontends share, made once.
-struct Tables {
-    dictionary: Result<Dictionary, String>,
-    client: Result<Protos, String>,
-    server: Result<Protos, String>,
-}
-
-impl Tables {
-    fn of(config: &Config, handlers: &Table) -> Self {
-        let extra = config.dictionary.iter().map(String::as_str);
-        let protos = |file: &Option<serde_json::Value>| match file {
-            Some(file) => Protos::parse(file).map_err(|error| error.to_string()),
-            None => Ok(Protos::default()),
-        };
-        Self {
-            dictionary: Dictionary::build(handlers.routes(), extra)
-                .map_err(|error| format!("dictionary: {error}")),
-            client: protos(&config.client_protos).map_err(|e| format!("clientProtos: {e}")),
-            server: protos(&config.server_protos).map_err(|e| format!("serverProtos: {e}")),
-        }
-    }
-}
-
-fn node_of(
-    setup: ServerSetup,
-    tables: &Tables,
-    shared: &Arc<Shared>,
-    events: &Events,
-    measure: bool,
-) -> Result<App, StartError> {
-    let info = setup.info;
-    let front = if info.frontend {
-        Some(
-            front_of(setup.hybrid.unwrap_or_default(), setup.schedulers, tables).map_err(
-                |problem| StartError::Tables {
-                    server: info.id.to_string(),
-                    problem,
-                },
-            )?,
-        )
-    } else {
-        None
-    };
-    let single = front
-        .as_ref()
-        .is_some_and(|front| front.hybrid.single_session);
-    Ok(App(Arc::new_cyclic(|node| Node {
-        sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), single),
-        channels: ChannelService::new(WeakApp(Weak::clone(node)), setup.channels),
-        front,
-        filters: setup.filters,
-        rpc: RpcClient::new(setup.rpc_config, setup.rpc_filters),
-        events: events.clone(),
-        metrics: Metrics::new(measure, shared.handlers.routes(), shared.remotes.routes()),
-        shared: Arc::clone(shared),
-        info,
-    })))
-}
-
-fn front_of(hybrid: Hybrid, schedulers: PushSchedulers, tables: &Tables) -> Result<Front, String> {
-    let mut settings = hybrid.settings();
-    if hybrid.use_dict {
-        let dictionary = tables.dictionary.clone()?;
-        settings.offer.dictionary = Some(dictionary.clone());
-        settings.codec.dictionary = Some(dictionary);
-    }
-    if hybrid.use_protobuf {
-        let (client, server) = (tables.client.clone()?, tables.server.clone()?);
-        settings.offer.protos = Some(ProtosOffer::dialect(client.clone(), server.clone()));
-        settings.codec.incoming = client;
-        settings.codec.outgoing = server;
-    }
-    Ok(Front {
-        hybrid,
-        settings: ArcSwap::from_pointee(settings),
-        schedulers,
-        origin: Instant::now(),
-    })
 }

@@ -1,7 +1,14 @@
 //! The application: what is registered, and the servers it runs.
 
+mod args;
 mod builder;
+mod lifecycle;
 mod running;
+mod settings;
+mod start;
+mod tables;
+mod transaction;
+mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +19,17 @@ use pomelo_protocol::ServerSettings;
 use tokio::time::Instant;
 
 pub use self::builder::{AppBuilder, ServerSetup};
+pub use self::lifecycle::{Component, HookOutcome};
 pub use self::running::Running;
+pub use self::transaction::{Transaction, TransactionError};
+
+use self::lifecycle::{Hooks, Loaded};
+use self::settings::Settings;
+use self::tables::Place;
 
 use crate::channel::ChannelService;
 use crate::connector::Hybrid;
+use crate::cron::{Clock, Crons};
 use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
 use crate::filter::Filters;
@@ -59,6 +73,9 @@ struct Node {
     rpc: RpcClient,
     events: Events,
     metrics: Metrics,
+    settings: Settings,
+    components: Mutex<Vec<Arc<dyn Loaded>>>,
+    crons: Crons,
     shared: Arc<Shared>,
 }
 
@@ -86,10 +103,14 @@ struct Shared {
     topology: ArcSwap<Topology>,
     /// Held while servers come or go, so that listeners hear of changes in their order.
     changing: Mutex<()>,
+    place: Place,
     handlers: Table,
     remotes: Table,
+    crons: Table,
     routes: HashMap<String, RouteFn>,
     states: States,
+    hooks: Hooks,
+    clock: Clock,
     nodes: OnceLock<HashMap<Arc<str>, WeakApp>>,
 }
 
@@ -116,6 +137,11 @@ impl App {
     /// Begins an application.
     pub fn builder() -> AppBuilder {
         AppBuilder::new()
+    }
+
+    /// The environment, for example `development`.
+    pub fn env(&self) -> &str {
+        &self.0.shared.place.env
     }
 
     /// This server's entry of servers.json.
@@ -255,6 +281,25 @@ impl App {
             Some(front) => front.schedulers.choose(message),
             None => Ok(&Direct),
         }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.shared.clock
+    }
+
+    /// The jobs that are scheduled on this server.
+    pub(crate) fn cron_jobs(&self) -> &Crons {
+        &self.0.crons
+    }
+
+    /// The jobs that can be scheduled, of all server types.
+    pub(crate) fn cron_actions(&self) -> &Table {
+        &self.0.shared.crons
+    }
+
+    pub(crate) fn has_cron_actions(&self) -> bool {
+        let mut routes = self.cron_actions().routes();
+        routes.any(|route| route.split('.').next() == Some(self.server_type()))
     }
 
     pub(crate) fn events(&self) -> &Events {

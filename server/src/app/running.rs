@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::App;
+use super::lifecycle::Moment;
 use crate::connector::Phase;
 use crate::events::Closer;
 
@@ -23,7 +25,7 @@ pub struct Running {
     pub(super) stop_timeout: Duration,
     pub(super) admin_address: Option<SocketAddr>,
     /// Ends last, when this is dropped: a probe is to see `draining`.
-    pub(super) _admin: JoinSet<()>,
+    pub(super) admin: JoinSet<()>,
 }
 
 impl Running {
@@ -48,26 +50,49 @@ impl Running {
         self.stop().await;
     }
 
-    /// Refuses new connections, kicks every session with `server stop`, flushes, waits for
-    /// running handlers and `closed` listeners, and joins every task; the builder's
-    /// `stop_timeout` is the limit.
-    pub async fn stop(mut self) {
+    /// Stops in order: `before_shutdown` of all servers side by side; new connections are
+    /// refused, every session is kicked with `server stop`, what waits is flushed, running
+    /// handlers, `closed` listeners and cron jobs end; components stop in the order of loading;
+    /// listeners of events hear what is left. The builder's `stop_timeout` is the limit of each
+    /// of these steps.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the rest at once.
+    pub async fn stop(self) {
+        let hooks = self.apps.iter().map(|app| async move {
+            if let Err(error) = app.run_hooks(Moment::BeforeShutdown).await {
+                tracing::error!(%error, "the stop goes on");
+            }
+        });
+        self.within("hooks", join_all(hooks)).await;
+        let apps = self.apps.clone();
+        self.end(&apps).await;
+    }
+
+    /// Everything after the hooks; `started` are the servers whose components have started.
+    pub(super) async fn end(mut self, started: &[App]) {
         self.phase.send_replace(Phase::Stopping);
+        // Each task keeps to the limit by itself.
         while self.tasks.join_next().await.is_some() {}
         for app in &self.apps {
             app.stop_schedulers();
         }
+        let components = started.iter().map(App::stop_components);
+        self.within("components", join_all(components)).await;
+        let mut listeners = std::mem::take(&mut self.listeners);
         let heard = async {
             for closer in &self.closers {
                 closer.close().await;
             }
-            while self.listeners.join_next().await.is_some() {}
+            while listeners.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(self.stop_timeout, heard)
-            .await
-            .is_err()
-        {
-            tracing::warn!("listeners of events did not end in time");
+        self.within("listeners of events", heard).await;
+    }
+
+    async fn within<T>(&self, what: &str, work: impl Future<Output = T>) {
+        if tokio::time::timeout(self.stop_timeout, work).await.is_err() {
+            tracing::warn!("{what} did not end in time");
         }
     }
 }
