@@ -328,6 +328,13 @@ impl AppBuilder {
         // Set once: `shared` was made in this call.
         drop(shared.nodes.set(nodes.collect()));
 
+        for app in &apps {
+            let restored = app.channels().restore().await;
+            restored.map_err(|source| StartError::Store {
+                server: app.server_id().to_owned(),
+                source,
+            })?;
+        }
         let (phase, watching) = watch::channel(Phase::Running);
         let mut admin_address = None;
         let mut admin_task = JoinSet::new();
@@ -442,7 +449,7 @@ fn node_of(
         .is_some_and(|front| front.hybrid.single_session);
     Ok(App(Arc::new_cyclic(|node| Node {
         sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), single),
-        channels: ChannelService::new(WeakApp(Weak::clone(node)), setup.channels),
+        channels: ChannelService::new(WeakApp(Weak::clone(node)), &info.id, setup.channels),
         front,
         filters: setup.filters,
         rpc: RpcClient::new(setup.rpc_config, setup.rpc_filters),
