@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::config::ConfigError;
 use crate::rpc::system::ReachError;
+use crate::store::StoreError;
 
 /// The failure of a handler, a remote or a filter.
 ///
@@ -176,6 +177,14 @@ pub enum StartError {
     /// The time zone for crons is not known to this system.
     #[error("unknown time zone {0:?}")]
     TimeZone(String),
+    /// The channels of the last run cannot be restored.
+    #[error("server {server}: the channels cannot be restored")]
+    Store {
+        /// The server's id.
+        server: String,
+        /// What the store said.
+        source: StoreError,
+    },
     /// There is nothing to run: no server in the configuration.
     #[error("no servers are configured for environment {0:?}")]
     NoServers(String),

@@ -57,6 +57,7 @@ mod metrics;
 mod push;
 mod rpc;
 mod session;
+mod store;
 mod topology;
 
 pub use app::{
@@ -88,6 +89,9 @@ pub use session::{
     BackendSession, BackendSessionService, ClosedSession, ConnectionStatistics, FrontendSession,
     Login, RequestSession, Session, SessionData, SessionService, Uid,
 };
+#[cfg(feature = "store")]
+pub use store::RedbStore;
+pub use store::{ChannelStore, StoreChange, StoreError, StoreFuture};
 pub use topology::{ServerInfo, Topology, pick_crc32};
 
 /// The filters that come with the server: `pomelo.filters`.

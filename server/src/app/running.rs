@@ -94,6 +94,18 @@ impl Running {
         if tokio::time::timeout(self.stop_timeout, work).await.is_err() {
             tracing::warn!("{what} did not end in time");
         }
+        // Last: whatever ran before may have changed channels.
+        let stored = async {
+            for app in &self.apps {
+                app.channels().stored().await;
+            }
+        };
+        if tokio::time::timeout(self.stop_timeout, stored)
+            .await
+            .is_err()
+        {
+            tracing::error!("the store did not take the last changes of channels in time");
+        }
     }
 }
 

@@ -243,7 +243,7 @@ fn app_of(
         .is_some_and(|front| front.hybrid.single_session);
     Ok(App(Arc::new_cyclic(|node| Node {
         sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), single),
-        channels: ChannelService::new(WeakApp(Weak::clone(node)), setup.channels),
+        channels: ChannelService::new(WeakApp(Weak::clone(node)), &info.id, setup.channels),
         front,
         filters: setup.filters,
         rpc: RpcClient::new(setup.rpc_config, setup.rpc_filters),
@@ -269,6 +269,11 @@ impl Running {
         let limit = self.stop_timeout;
         for app in &self.apps {
             app.run_hooks(Moment::BeforeStartup).await?;
+            let restored = app.channels().restore().await;
+            restored.map_err(|source| StartError::Store {
+                server: app.server_id().to_owned(),
+                source,
+            })?;
             app.start_components().await?;
             started.push(app.clone());
         }

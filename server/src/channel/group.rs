@@ -112,6 +112,12 @@ impl Members {
         true
     }
 
+    /// Whether the user is there with this frontend.
+    pub(super) fn contains(&self, uid: &Uid, frontend_id: &str) -> bool {
+        let group = self.groups.iter().find(|(id, _)| **id == *frontend_id);
+        group.is_some_and(|(_, group)| group.first(uid).is_some())
+    }
+
     pub(super) fn record(&self, uid: &str) -> Option<Arc<str>> {
         self.records.get(uid).cloned()
     }

@@ -23,6 +23,7 @@ use crate::lock;
 use crate::push::Delivery;
 use crate::rpc::system::{Broadcast, PushMessage, ReachError};
 use crate::session::Uid;
+use crate::store::Writer;
 
 /// Who got a push and who did not.
 ///
@@ -62,6 +63,7 @@ pub struct Channel {
 struct Inner {
     name: Arc<str>,
     service: Weak<service::Inner>,
+    writer: Option<Arc<Writer>>,
     duplicates: bool,
     state: Mutex<State>,
 }
@@ -78,6 +80,7 @@ impl Channel {
             inner: Arc::new(Inner {
                 name: name.into(),
                 service: Arc::downgrade(service),
+                writer: service.writer.clone(),
                 duplicates: service.duplicates(),
                 state: Mutex::default(),
             }),
@@ -102,7 +105,12 @@ impl Channel {
         if state.destroyed {
             return false;
         }
-        state.members.add(uid, frontend_id, self.inner.duplicates);
+        let duplicates = self.inner.duplicates;
+        if state.members.add(uid.clone(), frontend_id, duplicates)
+            && let Some(writer) = &self.inner.writer
+        {
+            writer.add(&self.inner.name, frontend_id, uid.as_str());
+        }
         true
     }
 
@@ -110,7 +118,23 @@ impl Channel {
     pub fn leave(&self, uid: impl Into<Uid>, frontend_id: &str) -> bool {
         let uid = uid.into();
         let mut state = lock(&self.inner.state);
-        state.members.remove(&uid, frontend_id)
+        let removed = state.members.remove(&uid, frontend_id);
+        // The store knows a member once.
+        if let Some(writer) = &self.inner.writer
+            && removed
+            && !state.members.contains(&uid, frontend_id)
+        {
+            writer.remove(&self.inner.name, frontend_id, uid.as_str());
+        }
+        removed
+    }
+
+    /// Members as they were stored; the store has them already.
+    fn restore(&self, members: Vec<(String, String)>) {
+        let mut state = lock(&self.inner.state);
+        for (frontend_id, uid) in members {
+            state.members.add(uid.into(), &frontend_id, false);
+        }
     }
 
     /// The uids, grouped by frontend in the order of the first `add`.
@@ -216,6 +240,9 @@ impl Channel {
         }
         if let Some(channels) = &mut channels {
             channels.remove(&self.inner.name);
+        }
+        if let Some(writer) = &self.inner.writer {
+            writer.destroy(&self.inner.name);
         }
     }
 }

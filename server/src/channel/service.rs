@@ -13,6 +13,10 @@ use crate::app::WeakApp;
 use crate::error::PushError;
 use crate::lock;
 use crate::session::{Session, Uid};
+use crate::store::{ChannelStore, StoreError, Writer};
+
+/// What the keys of a store begin with unless the application says so.
+const PREFIX: &str = "pomelo";
 
 /// Whether a broadcast reaches a session; see [`ChannelConfig::broadcast_filter`].
 pub(crate) type BroadcastFilter = dyn Fn(&Session, &Frame, &Value) -> bool + Send + Sync;
@@ -23,12 +27,15 @@ pub(crate) type BroadcastFilter = dyn Fn(&Session, &Frame, &Value) -> bool + Sen
 pub struct ChannelConfig {
     duplicates: bool,
     filter: Option<Arc<BroadcastFilter>>,
+    prefix: Option<String>,
+    store: Option<Arc<dyn ChannelStore>>,
 }
 
 impl fmt::Debug for ChannelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelConfig")
             .field("duplicates", &self.duplicates)
+            .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
@@ -53,6 +60,23 @@ impl ChannelConfig {
         filter: impl Fn(&Session, &Frame, &Value) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// Keeps channels and their members in a store, out of which they come back at the next start.
+    ///
+    /// Nothing waits for the store: it is written behind, in the order of the changes, and
+    /// [`ChannelService::stored`] tells when. Where a user is a member several times, the store
+    /// knows one. Users whose connections ended with the process are members again, too; pushes
+    /// report them as failed.
+    pub fn store(mut self, store: Arc<dyn ChannelStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// What the store's keys begin with. Default: `pomelo`.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.to_owned());
         self
     }
 }
@@ -102,7 +126,8 @@ pub struct ChannelService {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) app: WeakApp,
-    pub(super) config: ChannelConfig,
+    config: ChannelConfig,
+    pub(super) writer: Option<Arc<Writer>>,
     pub(super) channels: Mutex<HashMap<Arc<str>, Channel>>,
 }
 
@@ -113,10 +138,14 @@ impl Inner {
 }
 
 impl ChannelService {
-    pub(crate) fn new(app: WeakApp, config: ChannelConfig) -> Self {
+    pub(crate) fn new(app: WeakApp, server_id: &str, config: ChannelConfig) -> Self {
+        let prefix = config.prefix.as_deref().unwrap_or(PREFIX);
+        let store = config.store.as_ref();
+        let writer = store.map(|store| Writer::new(Arc::clone(store), prefix, server_id));
         Self {
             inner: Arc::new(Inner {
                 app,
+                writer: writer.map(Arc::new),
                 config,
                 channels: Mutex::default(),
             }),
@@ -132,6 +161,9 @@ impl ChannelService {
         }
         let channel = Channel::new(name, &self.inner);
         channels.insert(name.into(), channel.clone());
+        if let Some(writer) = &self.inner.writer {
+            writer.create(name);
+        }
         channel
     }
 
@@ -253,6 +285,32 @@ impl ChannelService {
     ) -> Result<PushReport, PushError> {
         let app = self.inner.app.upgrade().ok_or(PushError::Closed)?;
         broadcast_to(&app, server_type, route, message, &options).await
+    }
+
+    /// Waits until all changes of channels so far are in the store, however long it takes; without
+    /// a store there is nothing to wait for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only ends the waiting.
+    pub async fn stored(&self) {
+        if let Some(writer) = &self.inner.writer {
+            writer.flush().await;
+        }
+    }
+
+    /// Takes the channels of the last run out of the store, and writes to it from now on.
+    pub(crate) async fn restore(&self) -> Result<(), StoreError> {
+        let Some(writer) = &self.inner.writer else {
+            return Ok(());
+        };
+        for (name, members) in writer.load().await? {
+            let channel = Channel::new(&name, &self.inner);
+            channel.restore(members);
+            lock(&self.inner.channels).insert(name.into(), channel);
+        }
+        writer.start();
+        Ok(())
     }
 
     pub(crate) fn broadcast_filter(&self) -> Option<&BroadcastFilter> {
