@@ -392,7 +392,7 @@ async fn servers_that_run_elsewhere_are_known_and_out_of_reach() {
     let ping = async |id| {
         connector
             .rpc("chat.chatRemote.ping")
-            .to(id)
+            .to_server(id)
             .call::<_, Value>(())
             .await
     };
