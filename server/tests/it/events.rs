@@ -128,3 +128,41 @@ async fn a_stop_waits_for_what_listeners_have_not_heard() {
     assert_eq!(ids, [1, 2]);
     assert!(heard.recv().await.is_none());
 }
+
+#[tokio::test]
+async fn what_a_listener_cannot_keep_up_with_is_counted() {
+    let (release, held) = oneshot::channel::<()>();
+    let held = std::sync::Mutex::new(Some(held));
+    let (counted, mut count) = mpsc::channel::<()>(1 << 17);
+    let app = golden_app().on_event(move |app: App, event| {
+        let held = held.lock().unwrap().take();
+        let counted = counted.clone();
+        async move {
+            if let Some(held) = held {
+                drop(held.await);
+            }
+            if matches!(event, Event::RemoveServers(_)) && !app.is_frontend() {
+                counted.send(()).await.unwrap();
+            }
+        }
+    });
+    let (running, _) = start(app).await;
+    let chat = running.app("chat-1").unwrap().clone();
+    const EVENTS: usize = 40_000;
+    // Each is told at both servers.
+    for _ in 0..EVENTS {
+        chat.remove_servers(&["nobody"]);
+    }
+    let page = chat.metrics_page();
+    let line = r#"pomelo_events_lost_total{server="chat-1"} "#;
+    let lost = page.split_once(line).unwrap().1.lines().next().unwrap();
+    let lost: usize = lost.parse().unwrap();
+    assert!(lost > 0);
+    release.send(()).unwrap();
+    running.stop().await;
+    let mut heard = 0;
+    while count.recv().await.is_some() {
+        heard += 1;
+    }
+    assert_eq!(heard + lost, EVENTS);
+}

@@ -371,7 +371,13 @@ async fn start_arguments_are_members_of_the_servers_entry() {
     running.stop().await;
     let environment = app().env("production").args(["app", "--env", "test"]);
     let running = environment.start().await.unwrap();
-    assert_eq!(running.app("chat-1").unwrap().env(), "test");
+    let chat = running.app("chat-1").unwrap();
+    assert_eq!(chat.env(), "test");
+    chat.remove_servers(&["chat-2"]);
+    assert_eq!(
+        (chat.config().servers.len(), chat.topology().servers().len()),
+        (3, 2)
+    );
     running.stop().await;
 }
 

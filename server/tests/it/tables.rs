@@ -163,7 +163,9 @@ async fn watched_files_are_read_again_when_they_change() {
     tokio::time::sleep(second * 2).await;
     assert_eq!(host(), "b");
     assert_eq!(chat.get("shop"), Some(json!({"open": true})));
-    chat.load_config("shop", "shop.json").unwrap();
+    let absolute = dir.0.join("shop.json");
+    chat.load_config("shop", absolute.to_str().unwrap())
+        .unwrap();
     assert_eq!(chat.get("shop"), Some(json!({"open": false})));
     tokio::time::resume();
     let (_peer, told) = client(&running).await;
