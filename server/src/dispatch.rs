@@ -100,10 +100,8 @@ async fn handle_here(request: &mut Request) -> Result<Reply, Error> {
 
 /// On a backend, through the same door as remote calls.
 async fn forward(request: &Request, server_type: &str) -> Result<Reply, Error> {
-    let topology = request.app.topology();
-    let mut servers = topology.by_type(server_type).iter();
     // A frontend has no msgRemote: requests to another frontend type fail.
-    if servers.any(|server| server.frontend) {
+    if request.app.is_frontend_type(server_type) {
         return Err(Error::new("the route is of another frontend type"));
     }
     let rpc = request.app.rpc_client();

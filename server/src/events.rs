@@ -65,15 +65,10 @@ enum Item {
 ///
 /// Putting an event in never waits and runs no code of the user, so that it may be done under a
 /// lock, which is what keeps the order.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Events {
-    queues: Vec<Queue>,
-}
-
-#[derive(Clone)]
-struct Queue {
-    sender: mpsc::Sender<Item>,
-    lost: Arc<AtomicU64>,
+    queues: Vec<mpsc::Sender<Item>>,
+    lost: AtomicU64,
 }
 
 impl fmt::Debug for Events {
@@ -90,18 +85,26 @@ impl Events {
         !self.queues.is_empty()
     }
 
-    pub(crate) fn add(&mut self, listener: &Listener) {
-        self.queues.push(listener.queue.clone());
+    pub(crate) fn of(listeners: &[Listener]) -> Self {
+        let queues = listeners.iter().map(|listener| listener.queue.clone());
+        Self {
+            queues: queues.collect(),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// How many events did not fit into the queue of a listener.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     fn emit(&self, app: &App, event: Event) {
         for queue in &self.queues {
             let item = Item::Event(app.clone(), event.clone());
-            if let Err(mpsc::error::TrySendError::Full(_)) = queue.sender.try_send(item) {
-                let before = queue.lost.fetch_add(1, Ordering::Relaxed);
-                if before == 0 {
-                    tracing::error!("a listener of events is {QUEUE} behind: events are lost");
-                }
+            if let Err(mpsc::error::TrySendError::Full(_)) = queue.try_send(item)
+                && self.lost.fetch_add(1, Ordering::Relaxed) == 0
+            {
+                tracing::error!("a listener of events is {QUEUE} behind: events are lost");
             }
         }
     }
@@ -124,7 +127,7 @@ impl App {
 
 /// One listener with what waits for it.
 pub(crate) struct Listener {
-    queue: Queue,
+    queue: mpsc::Sender<Item>,
     items: mpsc::Receiver<Item>,
     listen: Box<dyn Fn(App, Event) -> Listening + Send + Sync>,
 }
@@ -143,10 +146,7 @@ impl Listener {
     {
         let (sender, items) = mpsc::channel(QUEUE);
         Self {
-            queue: Queue {
-                sender,
-                lost: Arc::default(),
-            },
+            queue: sender,
             items,
             listen: Box::new(move |app, event| Box::pin(listen(app, event))),
         }
@@ -154,7 +154,7 @@ impl Listener {
 
     /// What ends [`run`](Self::run) after everything that was emitted before.
     pub(crate) fn closer(&self) -> Closer {
-        Closer(self.queue.sender.clone())
+        Closer(self.queue.clone())
     }
 
     /// Listens to one event after the other until the end.

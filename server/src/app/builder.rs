@@ -344,7 +344,7 @@ impl AppBuilder {
     /// `draining`), and measures latencies for it. Default: no such port.
     ///
     /// Who reaches the port reads the page: give a loopback address, or one that only your own
-    /// machines reach. Port 0 lets the system choose; see [`Running::admin_address`].
+    /// machines reach. Port 0 lets the system choose; see [`Running::admin_address`](crate::Running::admin_address).
     pub fn admin(mut self, address: SocketAddr) -> Self {
         self.admin = Some(address);
         self.measure_latency()

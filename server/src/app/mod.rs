@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use pomelo_protocol::ServerSettings;
 use tokio::time::Instant;
 
@@ -28,6 +28,7 @@ use self::settings::Settings;
 use self::tables::Place;
 
 use crate::channel::ChannelService;
+use crate::config::Config;
 use crate::connector::Hybrid;
 use crate::cron::{Clock, Crons};
 use crate::error::{PushError, RpcError};
@@ -103,6 +104,7 @@ struct Shared {
     topology: ArcSwap<Topology>,
     /// Held while servers come or go, so that listeners hear of changes in their order.
     changing: Mutex<()>,
+    config: Config,
     place: Place,
     handlers: Table,
     remotes: Table,
@@ -144,6 +146,12 @@ impl App {
         &self.0.shared.place.env
     }
 
+    /// The configuration that the application was started with: `getServersFromConfig`,
+    /// `getMaster` and the like. What has changed since is in [`topology`](Self::topology).
+    pub fn config(&self) -> &Config {
+        &self.0.shared.config
+    }
+
     /// This server's entry of servers.json.
     pub fn info(&self) -> &ServerInfo {
         &self.0.info
@@ -182,6 +190,17 @@ impl App {
     /// All servers there are now, those that run elsewhere included.
     pub fn topology(&self) -> Arc<Topology> {
         self.0.shared.topology.load_full()
+    }
+
+    /// [`topology`](Self::topology) for a moment, without touching a count that all share.
+    pub(crate) fn topology_now(&self) -> Guard<Arc<Topology>> {
+        self.0.shared.topology.load()
+    }
+
+    pub(crate) fn is_frontend_type(&self, server_type: &str) -> bool {
+        let topology = self.topology_now();
+        let mut servers = topology.by_type(server_type).iter();
+        servers.any(|server| server.frontend)
     }
 
     /// Makes servers known that came at run time; one whose id is known takes that one's place.

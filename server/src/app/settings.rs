@@ -79,7 +79,7 @@ impl App {
 
     /// Reads a file of the application's own into a setting of this server: `NAME.json` of the
     /// configuration's directory, cut down to the environment if it has a member named like it,
-    /// else `<env>/NAME.json`.
+    /// else `<env>/NAME.json`. An absolute path is taken as it is.
     ///
     /// [`AppBuilder::load_config`](crate::AppBuilder::load_config) does so for all servers at
     /// the start, and [`watch_config`](crate::AppBuilder::watch_config) again on every change.

@@ -50,8 +50,7 @@ impl AppBuilder {
         };
         self.selection.apply(&mut config)?;
         self.load_files()?;
-        let servers = std::mem::take(&mut config.servers);
-        let opened = self.open(servers).await?;
+        let opened = self.open(config.servers.clone()).await?;
         let admin = match self.admin {
             Some(address) => {
                 let opened = admin::listen(address).await;
@@ -63,13 +62,13 @@ impl AppBuilder {
         let plan = Plan {
             admin: admin.map(|(listener, _)| listener),
             all_here: opened.known.len() == opened.local.len(),
-            crons: std::mem::take(&mut config.crons),
+            crons: config.crons.clone(),
             watched: std::mem::take(&mut self.watched),
         };
         let loaders = std::mem::take(&mut self.loaders);
         let listeners = std::mem::take(&mut self.listeners);
         let stop_timeout = self.stop_timeout;
-        let (apps, sockets) = self.make(opened, &config, &listeners)?;
+        let (apps, sockets) = self.make(opened, config, &listeners)?;
         let addresses = addresses_of(&sockets)?;
 
         let (phase, watching) = watch::channel(Phase::Running);
@@ -154,17 +153,14 @@ impl AppBuilder {
     fn make(
         self,
         opened: Opened,
-        config: &Config,
+        config: Config,
         listeners: &[Listener],
     ) -> Result<(Vec<App>, Sockets), StartError> {
-        let tables = Tables::of(config, &self.handlers);
-        let mut events = Events::default();
-        for listener in listeners {
-            events.add(listener);
-        }
+        let tables = Tables::of(&config, &self.handlers);
         let shared = Arc::new(Shared {
             topology: ArcSwap::from_pointee(Topology::new(opened.known)),
             changing: Mutex::default(),
+            config,
             place: Place {
                 dir: self.dir,
                 env: self.env,
@@ -180,7 +176,7 @@ impl AppBuilder {
         });
         let (mut apps, mut sockets) = (Vec::new(), Vec::new());
         for (setup, socket) in opened.local {
-            let app = app_of(setup, &tables, &shared, &events, self.measure)?;
+            let app = app_of(setup, &tables, &shared, listeners, self.measure)?;
             sockets.extend(socket.map(|socket| (app.clone(), socket)));
             apps.push(app);
         }
@@ -228,7 +224,7 @@ fn app_of(
     setup: ServerSetup,
     tables: &Tables,
     shared: &Arc<Shared>,
-    events: &Events,
+    listeners: &[Listener],
     measure: bool,
 ) -> Result<App, StartError> {
     let info = setup.info;
@@ -247,7 +243,7 @@ fn app_of(
         front,
         filters: setup.filters,
         rpc: RpcClient::new(setup.rpc_config, setup.rpc_filters),
-        events: events.clone(),
+        events: Events::of(listeners),
         metrics: Metrics::new(measure, shared.handlers.routes(), shared.remotes.routes()),
         settings: Settings::new(setup.settings),
         components: Mutex::default(),

@@ -298,4 +298,129 @@ mod tests {
         }
         assert!(seen > 200);
     }
+
+    #[test]
+    fn clocks_that_are_put_forward_and_back_skip_and_repeat_nothing() {
+        // 2026-03-29 02:00 becomes 03:00, 2026-10-25 03:00 becomes 02:00.
+        let zone = "Europe/Berlin";
+        for (time, after, expected) in [
+            // A time that the night leaves out comes as much later.
+            (
+                "0 30 2 * * *",
+                "2026-03-28T12:00:00",
+                "2026-03-29T03:30:00 +02",
+            ),
+            (
+                "0 30 2 * * *",
+                "2026-03-29T03:30:00",
+                "2026-03-30T02:30:00 +02",
+            ),
+            (
+                "0 0/30 2,3 * * *",
+                "2026-03-29T01:59:59",
+                "2026-03-29T03:00:00 +02",
+            ),
+            // A time that the night has twice comes once.
+            (
+                "0 30 2 * * *",
+                "2026-10-24T12:00:00",
+                "2026-10-25T02:30:00 +02",
+            ),
+            (
+                "0 30 2 * * *",
+                "2026-10-25T02:30:00",
+                "2026-10-26T02:30:00 +01",
+            ),
+            // Every hour is every hour.
+            (
+                "0 30 * * * *",
+                "2026-10-25T01:30:00",
+                "2026-10-25T02:30:00 +02",
+            ),
+            (
+                "0 30 * * * *",
+                "2026-10-25T02:30:00",
+                "2026-10-25T02:30:00 +01",
+            ),
+            (
+                "0 0/20 * * * *",
+                "2026-10-25T02:40:00",
+                "2026-10-25T02:00:00 +01",
+            ),
+            (
+                "0 30 * * * *",
+                "2026-03-29T01:30:00",
+                "2026-03-29T03:30:00 +02",
+            ),
+            (
+                "0 0 * 1 6 *",
+                "2026-03-01T00:00:00",
+                "2026-07-01T00:00:00 +02",
+            ),
+        ] {
+            assert_eq!(next(time, after, zone), expected, "{time} after {after}");
+        }
+    }
+
+    #[test]
+    fn what_never_comes_is_not_looked_for_forever() {
+        for time in ["0 0 0 30 1 *", "0 0 * 31 1,3,5 *", "0 0 0 31 3,5,8,10 0"] {
+            assert_eq!(next(time, "2026-01-01T00:00:00", "Asia/Shanghai"), "never");
+        }
+        let leap = next("0 0 0 29 1 *", "2026-01-01T00:00:00", "Asia/Shanghai");
+        assert_eq!(leap, "2028-02-29T00:00:00 +08");
+        // What pomelo calls 24 o'clock is midnight.
+        let midnight = next("0 0 24 * * *", "2026-01-01T12:00:00", "Asia/Shanghai");
+        assert_eq!(midnight, "2026-01-02T00:00:00 +08");
+        let part = next("0 0 0 * * *", "2026-01-01T23:59:59", "Asia/Shanghai");
+        assert_eq!(part, "2026-01-02T00:00:00 +08");
+    }
+
+    #[test]
+    fn what_is_no_cron_time_is_refused_with_its_field() {
+        for (time, expected) in [
+            (
+                "",
+                "must have six fields (second, minute, hour, day of month, month, day of week), not 0",
+            ),
+            (
+                "* * * * *",
+                "must have six fields (second, minute, hour, day of month, month, day of week), not 5",
+            ),
+            (
+                "x * * * * *",
+                "second \"x\" must be *, or a list of n, a-b and a/n",
+            ),
+            (
+                "1, * * * * *",
+                "second \"\" must be *, or a list of n, a-b and a/n",
+            ),
+            (
+                "* */5 * * * *",
+                "minute \"*/5\" must be *, or a list of n, a-b and a/n",
+            ),
+            (
+                "* 1.5 * * * *",
+                "minute \"1.5\" must be *, or a list of n, a-b and a/n",
+            ),
+            (
+                "* +1 * * * *",
+                "minute \"+1\" must be *, or a list of n, a-b and a/n",
+            ),
+            ("60 * * * * *", "second \"60\" must lie within 0 to 59"),
+            ("* 5-1 * * * *", "minute \"5-1\" must lie within 0 to 59"),
+            ("* * 1,25 * * *", "hour \"25\" must lie within 0 to 24"),
+            ("* * 0/0 * * *", "hour \"0/0\" must lie within 0 to 24"),
+            ("* * * 0 * *", "day of month \"0\" must lie within 1 to 31"),
+            ("* * * * 12 *", "month \"12\" must lie within 0 to 11"),
+            ("* * * * * 7", "day of week \"7\" must lie within 0 to 6"),
+            (
+                "* * * * * 70000",
+                "day of week \"70000\" must be *, or a list of n, a-b and a/n",
+            ),
+        ] {
+            let error = time.parse::<CronTime>().unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
 }

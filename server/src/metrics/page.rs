@@ -68,6 +68,14 @@ impl Page {
             |app| vec![("", "", load(&app.metrics().running))],
         )?;
         self.queues(apps)?;
+        let lost = "pomelo_events_lost_total";
+        let help = "Events that did not fit into the queue of a listener.";
+        head(&mut self.text, lost, "counter", help)?;
+        // Backends have events, too.
+        for app in apps {
+            let number = app.events().lost();
+            sample(&mut self.text, lost, app.server_id(), "", "", number)?;
+        }
         self.histograms(
             "pomelo_handler_seconds",
             "Time from a client's message to the end of its handler and filters, by route.",

@@ -118,7 +118,7 @@ impl Routing {
         param: &RouteParam,
         subject: Subject<'_>,
     ) -> Result<Choice, RpcError> {
-        let topology = app.topology();
+        let topology = app.topology_now();
         let servers = topology.by_type(server_type);
         let none = || RpcError::NoServer(server_type.to_owned());
         if servers.is_empty() {
