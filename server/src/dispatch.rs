@@ -179,9 +179,16 @@ fn respond(
         }
     };
     let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
-    match frame {
+    let sent = frame.map(|frame| {
+        // Schedulers and their selectors are the application's code, too.
+        let answer = AssertUnwindSafe(|| answer(app, session, id, route, options, frame));
+        catch_unwind(answer)
+    });
+    match sent {
         // A session that closed meanwhile takes no answer, and its mailbox counts what it refuses.
-        Ok(frame) => drop(answer(app, session, id, route, options, frame)),
+        Ok(Ok(Ok(()) | Err(PushError::Closed | PushError::Full))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(route = &**route, %error, "response is lost"),
+        Ok(Err(_)) => tracing::error!(route = &**route, "push scheduler panicked"),
         Err(error) => tracing::warn!(route = &**route, %error, "response is lost"),
     }
 }
