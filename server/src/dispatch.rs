@@ -4,6 +4,8 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::Extensions;
 use pomelo_protocol::{Body, CodecError, Frame, RequestId, Route};
 use serde_json::Value;
@@ -54,7 +56,7 @@ pub(crate) async fn dispatch(
     let outcome = match filters.before(&mut request).await {
         Ok(()) if server_type == app.server_type() => handle_here(&mut request).await,
         Ok(()) => forward(&request, server_type).await,
-        Err(error) => filters.recover(&mut request, Err(error)).await,
+        Err(error) => filters.recover(&mut request, error).await,
     };
     if outcome.is_err() {
         app.metrics().failed(&route);
@@ -101,7 +103,7 @@ async fn handle_here(request: &mut Request) -> Result<Reply, Error> {
 /// On a backend, through the same door as remote calls.
 async fn forward(request: &Request, server_type: &str) -> Result<Reply, Error> {
     // A frontend has no msgRemote: requests to another frontend type fail.
-    if request.app.is_frontend_type(server_type) {
+    if request.app.topology_now().is_frontend(server_type) {
         return Err(Error::new("the route is of another frontend type"));
     }
     let rpc = request.app.rpc_client();
@@ -114,11 +116,13 @@ async fn forward(request: &Request, server_type: &str) -> Result<Reply, Error> {
 pub(crate) async fn handle(request: &mut Request) -> Result<Reply, Error> {
     let app = request.app.clone();
     let filters = &app.filters().local;
-    let outcome = match filters.before(request).await {
+    let mut outcome = match filters.before(request).await {
         Ok(()) => call(request).await,
         Err(error) => Err(error),
     };
-    let outcome = filters.recover(request, outcome).await;
+    if let Err(error) = outcome {
+        outcome = filters.recover(request, error).await;
+    }
     filters.after(request, outcome).await
 }
 
@@ -132,16 +136,16 @@ async fn call(request: &Request) -> Result<Reply, Error> {
     within(request.deadline, shielded("handler", handler)).await
 }
 
-/// Drops the work at the deadline, if there is one.
-async fn within(
+/// Drops the work at the deadline, if there is one. No `async fn`, as [`shielded`] is none.
+fn within(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<Reply, Error>>,
-) -> Result<Reply, Error> {
+) -> impl Future<Output = Result<Reply, Error>> {
     match deadline {
-        None => work.await,
-        Some(deadline) => timeout_at(deadline, work)
-            .await
-            .unwrap_or_else(|_| Err(Error::new("no answer within the time limit"))),
+        None => Either::Left(work),
+        Some(deadline) => Either::Right(timeout_at(deadline, work).map(|outcome| {
+            outcome.unwrap_or_else(|_| Err(Error::new("no answer within the time limit")))
+        })),
     }
 }
 
@@ -175,9 +179,16 @@ fn respond(
         }
     };
     let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
-    match frame {
+    let sent = frame.map(|frame| {
+        // Schedulers and their selectors are the application's code, too.
+        let answer = AssertUnwindSafe(|| answer(app, session, id, route, options, frame));
+        catch_unwind(answer)
+    });
+    match sent {
         // A session that closed meanwhile takes no answer, and its mailbox counts what it refuses.
-        Ok(frame) => drop(answer(app, session, id, route, options, frame)),
+        Ok(Ok(Ok(()) | Err(PushError::Closed | PushError::Full))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(route = &**route, %error, "response is lost"),
+        Ok(Err(_)) => tracing::error!(route = &**route, "push scheduler panicked"),
         Err(error) => tracing::warn!(route = &**route, %error, "response is lost"),
     }
 }
@@ -199,4 +210,19 @@ fn answer(
     };
     app.scheduler(&outbound)?
         .schedule(&outbound, frame, session)
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each request that runs costs its future, and a frontend runs many: wrapping a future in
+    /// another `async fn` doubles it unnoticed.
+    #[test]
+    fn a_request_is_not_large() {
+        fn size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(dispatch) <= 1_280, "{}", size(dispatch));
+        assert_eq!(size_of::<Result<Reply, Error>>(), 24);
+    }
 }

@@ -16,7 +16,11 @@ use crate::store::StoreError;
 /// with `code: 500` added unless it has a `code` of its own, and without a
 /// response exactly `{"code":500}`. The text never leaves the server.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Details>);
+
+/// On the heap: every request carries a place for an error, few have one.
+#[derive(Debug)]
+struct Details {
     message: String,
     reply: Option<Value>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -25,11 +29,11 @@ pub struct Error {
 impl Error {
     /// An error that answers `{"code":500}`; `message` is for the log.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             message: message.into(),
             reply: None,
             source: None,
-        }
+        }))
     }
 
     /// An error that answers `reply`, with `code: 500` added if `reply` has no truthy `code`.
@@ -37,29 +41,29 @@ impl Error {
     /// A reply that serde refuses is left out, so that the client gets `{"code":500}`.
     #[must_use]
     pub fn with_reply(mut self, reply: impl Serialize) -> Self {
-        self.reply = serde_json::to_value(reply).ok();
+        self.0.reply = serde_json::to_value(reply).ok();
         self
     }
 
     /// The text for the log.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// What [`with_reply`](Self::with_reply) was given.
     pub fn reply(&self) -> Option<&Value> {
-        self.reply.as_ref()
+        self.0.reply.as_ref()
     }
 
     /// The application's own error, if this one was made from an `E` with `?` in this process.
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
-        self.source.as_ref()?.downcast_ref()
+        self.0.source.as_ref()?.downcast_ref()
     }
 
     /// The body that the client gets.
     pub(crate) fn to_body(&self) -> Value {
         // connector.js of pomelo 2.2.7: `if (err && !resp.code) resp.code = 500`.
-        match &self.reply {
+        match &self.0.reply {
             None => code_500(),
             Some(value) if is_falsy(value) => code_500(),
             Some(Value::Object(members)) => {
@@ -76,18 +80,18 @@ impl Error {
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 /// Any error of the application becomes an [`Error`] with `?`; it answers `{"code":500}`.
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
     fn from(error: E) -> Self {
-        Self {
+        Self(Box::new(Details {
             message: error.to_string(),
             reply: None,
             source: Some(Box::new(error)),
-        }
+        }))
     }
 }
 

@@ -219,7 +219,7 @@ impl FromRequest for BackendSession {
 /// client's encoding is known.
 pub struct Reply {
     value: Box<dyn Encode>,
-    options: Value,
+    options: Option<Box<Value>>,
 }
 
 impl fmt::Debug for Reply {
@@ -235,19 +235,19 @@ impl Reply {
     pub fn new(value: impl Serialize + Send + 'static) -> Self {
         Self {
             value: Box::new(value),
-            options: Value::Null,
+            options: None,
         }
     }
 
     /// Gives `options` along for the frontend's push scheduler: `next(null, response, options)`.
     #[must_use]
     pub fn with_options(mut self, options: Value) -> Self {
-        self.options = options;
+        self.options = Some(Box::new(options));
         self
     }
 
     pub(crate) fn options(&self) -> &Value {
-        &self.options
+        self.options.as_deref().unwrap_or(&Value::Null)
     }
 
     pub(crate) fn response(

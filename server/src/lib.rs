@@ -34,8 +34,8 @@
 //! # }
 //! ```
 //!
-//! The path of a request is in one file, `dispatch.rs`: route, handler here or forward there,
-//! answer. Requests of a session start in the order they came, inside the connection's own task;
+//! The path of a request is in one file, `dispatch.rs`: route, [filters](Filter), handler here or
+//! forward there, filters, answer. Requests of a session start in the order they came, inside the connection's own task;
 //! their answers and all pushes leave through the session's one mailbox, in the order they were
 //! made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
 

@@ -118,6 +118,13 @@ impl Topology {
         self.servers.iter().find(|server| &*server.id == id)
     }
 
+    /// Whether servers of this type have clients.
+    pub(crate) fn is_frontend(&self, server_type: &str) -> bool {
+        self.by_type(server_type)
+            .iter()
+            .any(|server| server.frontend)
+    }
+
     /// The types that have servers, in the order in which they came.
     pub fn types(&self) -> &[Arc<str>] {
         &self.types

@@ -197,12 +197,6 @@ impl App {
         self.0.shared.topology.load()
     }
 
-    pub(crate) fn is_frontend_type(&self, server_type: &str) -> bool {
-        let topology = self.topology_now();
-        let mut servers = topology.by_type(server_type).iter();
-        servers.any(|server| server.frontend)
-    }
-
     /// Makes servers known that came at run time; one whose id is known takes that one's place.
     ///
     /// The default routing counts them from the next message on. They do not start to run here.

@@ -185,13 +185,11 @@ impl Chain {
     pub(crate) async fn recover(
         &self,
         request: &mut Request,
-        outcome: Result<Reply, Error>,
+        error: Error,
     ) -> Result<Reply, Error> {
-        match (outcome, &self.on_error) {
-            (Err(error), Some(handler)) => {
-                shielded("error handler", handler.handle(request, error)).await
-            }
-            (outcome, _) => outcome,
+        match &self.on_error {
+            Some(handler) => shielded("error handler", handler.handle(request, error)).await,
+            None => Err(error),
         }
     }
 
@@ -209,12 +207,16 @@ impl Chain {
 }
 
 /// Runs code of the user: one that panics fails the request it works for and nothing else.
-pub(crate) async fn shielded<T>(
-    what: &str,
+///
+/// No `async fn`: that would hold the work twice, and a request is as large as its future.
+pub(crate) fn shielded<T>(
+    what: &'static str,
     work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(Error::new(format!("{what} panicked"))))
+) -> impl Future<Output = Result<T, Error>> {
+    AssertUnwindSafe(work).catch_unwind().map(move |outcome| {
+        outcome.unwrap_or_else(|_| {
+            tracing::error!("{what} panicked");
+            Err(Error::new(format!("{what} panicked")))
+        })
+    })
 }

@@ -201,6 +201,8 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -269,5 +271,54 @@ mod tests {
         assert!(!is_empty(&lanes));
         drop(third);
         assert!(is_empty(&lanes));
+    }
+
+    /// Enters, ends, gives up and lets time pass, in every order that 300 seeds lead to.
+    #[tokio::test(start_paused = true)]
+    async fn random_sequences_keep_one_turn_per_lane_and_leave_nothing() {
+        for seed in 1..=300_u64 {
+            let mut state = seed;
+            let mut random = |below: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                usize::try_from(state % 1_000).unwrap() % below
+            };
+            let lanes = lanes();
+            let mut waiting: Vec<Pin<Box<dyn Future<Output = Turn>>>> = Vec::new();
+            let mut running: Vec<Turn> = Vec::new();
+            for _ in 0..60 {
+                match random(6) {
+                    0..=2 => {
+                        let (lanes, key) = (Arc::clone(&lanes), key(random(3) as u64));
+                        waiting.push(Box::pin(async move { lanes.enter(key).await }));
+                    }
+                    3 if !running.is_empty() => drop(running.remove(random(running.len()))),
+                    4 if !waiting.is_empty() => drop(waiting.remove(random(waiting.len()))),
+                    _ => {
+                        let some = TIMEOUT / u32::try_from(1 + random(3)).unwrap();
+                        tokio::time::advance(some).await;
+                    }
+                }
+                let mut still = Vec::new();
+                for mut one in waiting.drain(..) {
+                    match one.as_mut().now_or_never() {
+                        Some(turn) => running.push(turn),
+                        None => still.push(one),
+                    }
+                }
+                waiting = still;
+                let on_time: Vec<_> = running.iter().filter(|turn| !turn.is_over()).collect();
+                for turn in &on_time {
+                    let same = on_time.iter().filter(|other| other.key == turn.key);
+                    assert_eq!(same.count(), 1, "seed {seed}");
+                }
+            }
+            running.clear();
+            for one in waiting {
+                drop(one.await);
+            }
+            assert!(is_empty(&lanes), "seed {seed}");
+        }
     }
 }

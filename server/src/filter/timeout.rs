@@ -61,32 +61,39 @@ impl Timeout {
     }
 }
 
+impl Timeout {
+    /// `None`: too many are watched already.
+    fn watch(&self, route: &Route, deadline: Instant) -> Option<Watched> {
+        let mut watch = lock(&self.watch);
+        if watch.running.len() > self.max_size {
+            return None;
+        }
+        watch.forget_done();
+        let id = watch.next_id;
+        watch.next_id += 1;
+        watch.running.insert(id, route.clone());
+        watch.deadlines.push_back((deadline, id));
+        if !std::mem::replace(&mut watch.is_watched, true) {
+            tokio::spawn(watch_over(Arc::downgrade(&self.watch), deadline));
+        }
+        drop(watch);
+        Some(Watched {
+            watch: Arc::clone(&self.watch),
+            id,
+        })
+    }
+}
+
 impl Filter for Timeout {
     async fn before(&self, request: &mut Request) -> Result<(), Error> {
         let deadline = Instant::now() + self.timeout;
         if self.answers {
             request.limit(deadline);
         }
-        let mut watch = lock(&self.watch);
-        if watch.running.len() > self.max_size {
-            drop(watch);
-            tracing::warn!(max_size = self.max_size, "timeout filter is out of range");
-            return Ok(());
+        match self.watch(request.route(), deadline) {
+            Some(watched) => drop(request.extensions_mut().insert(Arc::new(watched))),
+            None => tracing::warn!(max_size = self.max_size, "timeout filter is out of range"),
         }
-        let id = watch.next_id;
-        watch.next_id += 1;
-        watch.forget_done();
-        watch.running.insert(id, request.route().clone());
-        watch.deadlines.push_back((deadline, id));
-        if !std::mem::replace(&mut watch.is_watched, true) {
-            tokio::spawn(watch_over(Arc::downgrade(&self.watch), deadline));
-        }
-        drop(watch);
-        let watched = Watched {
-            watch: Arc::clone(&self.watch),
-            id,
-        };
-        request.extensions_mut().insert(Arc::new(watched));
         Ok(())
     }
 
@@ -161,5 +168,35 @@ impl Watch {
         }
         self.is_watched = false;
         (late, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_is_forgotten() {
+        let filter = Timeout::default();
+        let route = Route::new("chat.h.m").unwrap();
+        let begin = |filter: &Timeout| filter.watch(&route, Instant::now() + TIMEOUT);
+        for _ in 0..1_000 {
+            drop(begin(&filter).unwrap());
+        }
+        assert!(lock(&filter.watch).running.is_empty());
+        assert_eq!(lock(&filter.watch).deadlines.len(), 1);
+        // The task goes when there is nothing to watch, and comes again.
+        tokio::time::sleep(2 * TIMEOUT).await;
+        assert!(!lock(&filter.watch).is_watched);
+        let late = begin(&filter).unwrap();
+        tokio::time::sleep(TIMEOUT / 2).await;
+        let later = begin(&filter).unwrap();
+        assert!(lock(&filter.watch).is_watched);
+        tokio::time::sleep(TIMEOUT).await;
+        assert_eq!(lock(&filter.watch).deadlines.len(), 1);
+        drop((late, later));
+        tokio::time::sleep(TIMEOUT).await;
+        assert!(!lock(&filter.watch).is_watched);
+        assert!(lock(&filter.watch).deadlines.is_empty());
     }
 }

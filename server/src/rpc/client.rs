@@ -60,19 +60,27 @@ impl RpcClient {
         request: &Request,
         server_type: &str,
     ) -> Result<Reply, Error> {
+        let choice = self.choose_for(request, server_type)?;
+        if self.filters.are_there() {
+            // On the heap, so that requests without these filters are not as large.
+            return Box::pin(self.forward_filtered(request, choice.server())).await;
+        }
+        let body = request.body.clone();
+        self.engine.forward(request, choice.server(), body).await
+    }
+
+    fn choose_for(&self, request: &Request, server_type: &str) -> Result<Choice, RpcError> {
         let param = request.session().map(RouteParam::from).unwrap_or_default();
         let param = param.with_route(&request.route);
         let subject = Subject::Forward(request);
-        let choice = self
-            .routing
-            .choose(&request.app, server_type, &param, subject)?;
-        if !self.filters.are_there() {
-            let body = request.body.clone();
-            return self.engine.forward(request, choice.server(), body).await;
-        }
+        self.routing
+            .choose(&request.app, server_type, &param, subject)
+    }
+
+    async fn forward_filtered(&self, request: &Request, server: &Arc<str>) -> Result<Reply, Error> {
         let mut call = RpcRequest {
             kind: RpcKind::Forward,
-            server: Arc::clone(choice.server()),
+            server: Arc::clone(server),
             route: request.route.clone(),
             arguments: request.body.clone(),
             extensions: Extensions::new(),

@@ -84,7 +84,24 @@ impl RpcRequest {
 /// What may run before and after each call that a server makes: of remotes, and of handlers on
 /// backends for its clients.
 ///
-/// All run in the order in which they were registered, after as before.
+/// All run in the order in which they were registered, after as before. Registered with
+/// [`ServerSetup::rpc_filter`].
+///
+/// ```
+/// use pomelo_server::{Error, RpcFilter, RpcRequest};
+///
+/// /// Calls for the old server go to the new one.
+/// struct Moved;
+///
+/// impl RpcFilter for Moved {
+///     async fn before(&self, call: &mut RpcRequest) -> Result<(), Error> {
+///         if call.server_id() == "area-1" {
+///             call.set_server("area-2");
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait RpcFilter: Send + Sync + 'static {
     /// Runs before the call leaves. It may change the server and the arguments.
     ///

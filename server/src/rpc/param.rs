@@ -76,6 +76,12 @@ impl From<&str> for RouteParam {
     }
 }
 
+impl From<&String> for RouteParam {
+    fn from(key: &String) -> Self {
+        Self::from(Uid::from(key))
+    }
+}
+
 impl From<Uid> for RouteParam {
     fn from(uid: Uid) -> Self {
         Self {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pomelo_server::{
-    App, AppBuilder, Config, Error, Extension, Filter, FrontendSession, Hybrid, Json, Msg, Reply,
-    Request, RequestSession, Route, Running, filters,
+    App, AppBuilder, Config, Direct, Error, Extension, Filter, FrontendSession, Hybrid, Json, Msg,
+    PushSchedulers, Reply, Request, RequestSession, Route, Running, filters,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, Notify, mpsc};
@@ -779,5 +779,86 @@ async fn many_interleaved_requests_start_and_push_in_order() {
     assert_eq!(started, (1..=COUNT).collect::<Vec<_>>());
     ended.sort_unstable();
     assert_eq!(ended, started);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn options_of_an_answer_reach_the_push_scheduler() {
+    let (sender, seen) = std::sync::mpsc::channel();
+    let sender = Mutex::new(sender);
+    let schedulers = PushSchedulers::select(move |message| {
+        let line = format!("{:?} {}", message.kind, message.options);
+        sender.lock().unwrap().send(line).unwrap();
+        assert_ne!(message.options["id"], "panic");
+        message.options["id"].as_str().unwrap_or("direct").into()
+    })
+    .with("direct", Direct);
+    let chosen = async |Msg(id): Msg<String>| Reply::new(1).with_options(json!({ "id": id }));
+    let app = golden_app()
+        .configure("all", "connector", move |server| {
+            server.push_schedulers(schedulers.clone())
+        })
+        .handler("connector.h.chosen", chosen)
+        .handler("chat.h.chosen", chosen);
+    let (running, address) = start(app).await;
+    let mut peer = Tcp::ready(address).await;
+    for (id, route) in [(1, "connector.h.chosen"), (2, "chat.h.chosen")] {
+        // An answer that nobody takes is lost, and so is one whose scheduler panics; the next is
+        // not.
+        peer.send(&request(9, route, r#""nobody""#)).await;
+        peer.send(&request(9, route, r#""panic""#)).await;
+        peer.send(&request(id, route, r#""direct""#)).await;
+        assert_eq!(peer.package().await, response(id, "1"));
+        for chosen in ["nobody", "panic", "direct"] {
+            let expected = format!(r#"Response {{"id":"{chosen}"}}"#);
+            assert_eq!(seen.recv().unwrap(), expected);
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn routes_that_lead_nowhere_run_no_filters() {
+    let servers = json!({"test": {
+        "connector": [{"id": "connector-1", "frontend": true, "clientPort": 0}],
+        "gate": [{"id": "gate-1", "frontend": true, "clientPort": 0}],
+        "chat": [{"id": "chat-1"}],
+    }});
+    let seen = Seen::default();
+    let notes = seen.clone();
+    let app = golden_app()
+        .config(Config::from_servers(&servers, "test").unwrap())
+        .configure("all", "connector|gate", move |server| {
+            let notes = notes.clone();
+            server
+                .connector(Hybrid::new())
+                .global_before(move |route: Route| {
+                    notes.note(route.as_str());
+                    async {}
+                })
+        })
+        .handler("gate.h.m", async || {});
+    let (running, address) = start(app).await;
+    let mut peer = Tcp::connect(address).await;
+    peer.send(&package(1, crate::peer::HANDSHAKE.as_bytes()))
+        .await;
+    peer.package().await;
+    peer.send(&[2, 0, 0, 0]).await;
+    let error = r#"{"code":500}"#;
+    for (id, route) in (1..).zip(["gate.h.m", "two.parts", "four.parts.of.it", "none.h.m"]) {
+        // These are never answered.
+        peer.send(&request(9, "nodot", "{}")).await;
+        peer.send(&request(9, ".h.m", "{}")).await;
+        peer.send(&request(id, route, "{}")).await;
+        assert_eq!(peer.package().await, response(id, error), "{route}");
+    }
+    assert_eq!(seen.take(), "gate.h.m none.h.m");
+    let notify = [b"\x02\x15".as_slice(), b"connector.constructor"].concat();
+    peer.send(&package(4, &notify)).await;
+    // Two parts, so nothing happens; three with that name at the end are an attack.
+    let notify = [b"\x02\x17".as_slice(), b"connector.h.constructor"].concat();
+    peer.send(&package(4, &notify)).await;
+    assert_eq!(peer.rest().await, package(5, br#"{"reason":"attack"}"#));
+    assert_eq!(seen.take(), "");
     running.stop().await;
 }
