@@ -94,6 +94,7 @@ pub(crate) async fn run(
         closed: None,
         stopping: None,
         active: Instant::now(),
+        now: Instant::now(),
         used: Used::default(),
         throttled: None,
         over_limit: false,
@@ -134,8 +135,10 @@ struct Driver<'a> {
     closed: Option<CloseReason>,
     /// Since the server is stopping: until when requests may end.
     stopping: Option<Instant>,
-    /// When a byte went through last.
+    /// When a byte went through last; only kept up to date where somebody asks.
     active: Instant,
+    /// The clock as it was read last: tokens need no better time.
+    now: Instant,
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
@@ -166,7 +169,9 @@ impl Driver<'_> {
                 Ok(0) => {}
                 Ok(written) => {
                     self.traffic.bytes_out += written as u64;
-                    self.active = Instant::now();
+                    if self.may_idle() {
+                        self.active = Instant::now();
+                    }
                 }
                 Err(_) => {
                     self.machine.close(CloseReason::Transport);
@@ -240,22 +245,25 @@ impl Driver<'_> {
 
     fn on_time(&mut self) {
         self.machine.handle_timeout(self.front.now());
-        let now = Instant::now();
-        if self.throttled.is_some_and(|until| now >= until) {
+        self.now = Instant::now();
+        if self.throttled.is_some_and(|until| self.now >= until) {
             self.throttled = None;
         }
-        if self.idle_until().is_some_and(|until| now >= until) {
+        if self.idle_until().is_some_and(|until| self.now >= until) {
             self.machine.close(CloseReason::HeartbeatTimeout);
         }
     }
 
-    /// The end of a silent connection that no heartbeat watches over.
+    /// Whether silence ends the connection: on raw TCP, where no heartbeat watches over it.
+    fn may_idle(&self) -> bool {
+        matches!(self.transport, Transport::Tcp) && self.front.hybrid.heartbeat.is_none()
+    }
+
     fn idle_until(&self) -> Option<Instant> {
-        let watched = self.front.hybrid.heartbeat.is_some() || !self.machine.is_working();
-        match (&self.transport, self.front.hybrid.idle_timeout) {
-            (Transport::Tcp, Some(timeout)) if !watched => self.active.checked_add(timeout),
-            _ => None,
+        if !self.may_idle() || !self.machine.is_working() {
+            return None;
         }
+        self.active.checked_add(self.front.hybrid.idle_timeout?)
     }
 
     /// Whether the client can be told that the server stops: its answers are out, or late.
@@ -371,7 +379,8 @@ impl Driver<'_> {
     }
 
     fn received(&mut self, bytes: usize) {
-        self.active = Instant::now();
+        self.now = Instant::now();
+        self.active = self.now;
         self.traffic.bytes_in += bytes as u64;
         self.charge(0, bytes as u64);
     }
@@ -381,7 +390,8 @@ impl Driver<'_> {
         let Some(limit) = &self.front.hybrid.rate_limit else {
             return;
         };
-        let Some(until) = self.used.take(limit, self.front.now(), messages, bytes) else {
+        let now = pomelo_protocol::Instant::from_origin(self.now - self.front.origin);
+        let Some(until) = self.used.take(limit, now, messages, bytes) else {
             return;
         };
         match limit.excess {
