@@ -509,13 +509,11 @@ impl Driver<'_> {
                 self.session = Some(self.app.sessions().create(self.peer, limits, tables));
             }
             ServerEvent::Request { id, route, body } => {
-                self.traffic.requests += 1;
                 if let Some(call) = self.call(Some(id), route, body) {
                     self.start(call).await;
                 }
             }
             ServerEvent::Notify { route, body } => {
-                self.traffic.notifies += 1;
                 if let Some(call) = self.call(None, route, body) {
                     self.start(call).await;
                 }
@@ -560,6 +558,12 @@ impl Driver<'_> {
     /// A request or notify, not begun. `None`: it is ignored.
     fn call(&mut self, id: Option<RequestId>, route: Route, body: Body) -> Option<BoxFuture<Done>> {
         self.charge(1, 0);
+        if !self.front.hybrid.forward_messages
+            && route.split('.').next() != Some(self.app.server_type())
+        {
+            self.traffic.ignored += 1;
+            return None;
+        }
         let session = self.session()?;
         #[cfg(feature = "crypto")]
         let body = if self.front.hybrid.use_crypto {
@@ -571,13 +575,17 @@ impl Driver<'_> {
                 Some(body) => body,
                 // Without an answer, as at pomelo.
                 None => {
-                    self.ignored("signature");
+                    self.traffic.ignored += 1;
                     return None;
                 }
             }
         } else {
             body
         };
+        match id {
+            Some(_) => self.traffic.requests += 1,
+            None => self.traffic.notifies += 1,
+        }
         // The fields are looked at only when somebody wants the span.
         let span = tracing::info_span!(
             "request",
