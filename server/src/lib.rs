@@ -38,6 +38,17 @@
 //! forward there, filters, answer. Requests of a session start in the order they came, inside the connection's own task;
 //! their answers and all pushes leave through the session's one mailbox, in the order they were
 //! made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
+//!
+//! # Features
+//!
+//! - `tls`: TLS on the clients' port, `Tls`; rustls with ring, which needs a C compiler.
+//! - `crypto`: messages signed by clients, `Hybrid::use_crypto`.
+//!
+//! # Watching it
+//!
+//! Each request runs in a [`tracing`](https://docs.rs/tracing) span `request` with the fields
+//! `server`, `session`, `uid` and `route`; bodies are never logged. [`AppBuilder::admin_port`]
+//! opens a port for Prometheus and health checks.
 
 mod admin;
 mod app;

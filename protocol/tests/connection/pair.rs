@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pomelo_protocol::{
-    ClientConnection, ClientEvent, CloseReason, Codec, Config, Frame, HandshakeRequest,
-    PackageKind, SendError, ServerConnection, ServerEvent, ServerSettings, Tables,
+    ClientConnection, ClientEvent, CloseReason, Codec, Config, DecodeError, Frame,
+    HandshakeRequest, PackageKind, SendError, ServerConnection, ServerEvent, ServerSettings,
+    Tables,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -278,6 +279,38 @@ fn the_application_may_refuse_a_client() {
     assert_eq!(sent_by_server(&mut server), [b"\x01\0\0\x0c{\"code\":501}"]);
     server.accept(at(2), None);
     assert!(sent_by_server(&mut server).is_empty());
+}
+
+#[test]
+fn messages_may_be_handed_out_as_they_came() {
+    let mut settings = settings();
+    settings.config.raw_messages = true;
+    let mut server = working_server(settings);
+    let message = b"\x00\x07\x05a.b.c{\"x\":1}";
+    server.handle_data(at(1), package(PackageKind::Data, b"?"));
+    server.handle_data(at(1), package(PackageKind::Heartbeat, b""));
+    server.handle_data(at(1), package(PackageKind::Data, message));
+    let events = server_events(&mut server);
+    let [ServerEvent::Raw(first), ServerEvent::Raw(second)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((&first[..], &second[..]), (&b"?"[..], &message[..]));
+    let event = server.decode(second);
+    let Some(ServerEvent::Request { id, route, body }) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!((id.get(), &*route), (7, "a.b.c"));
+    assert_eq!(body.decode::<Value>().unwrap(), json!({"x": 1}));
+    let cut = Bytes::from_static(b"\x00\x07\x05a");
+    assert!(matches!(server.decode(&cut), Some(ServerEvent::Dropped(_))));
+    // As for a message that came like this.
+    assert!(server.decode(&Bytes::new()).is_none());
+    assert!(matches!(
+        server.poll_event(),
+        Some(ServerEvent::Closed(CloseReason::Protocol(
+            DecodeError::EmptyMessage
+        )))
+    ));
 }
 
 proptest! {

@@ -1,43 +1,36 @@
 //! One task per connection: socket, state machine, handlers, mailbox and one armed timer.
 
+mod calls;
 mod coder;
 mod counted;
+mod pace;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 #[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
-use pomelo_protocol::handshake::{CODE_OLD_CLIENT, CODE_REFUSED};
-use pomelo_protocol::{
-    Body, CloseReason, Frame, HandshakeRequest, RequestId, Route, ServerConnection, ServerEvent,
-    ServerSettings,
-};
+use pomelo_protocol::{CloseReason, Frame, ServerConnection, ServerEvent, ServerSettings};
 use serde_json::Value;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 pub(crate) use self::counted::Counted;
 
 use self::coder::{encoded, is_push};
 use crate::app::{App, Front};
 use crate::connector::{
-    CloseMethod, Excess, Input, Outgoing, Phase, Refused, Socket, Transport, Used, open,
-    return_buffer, stopped, take_buffer, with_buffer,
+    CloseMethod, Input, Outgoing, Phase, Refused, Socket, Transport, Used, open, return_buffer,
+    stopped, take_buffer, with_buffer,
 };
-use crate::dispatch::dispatch;
 use crate::handler::BoxFuture;
 use crate::mailbox::Ending;
 use crate::metrics::{Ended, Refusal, Traffic};
@@ -94,6 +87,7 @@ pub(crate) async fn run(
         closed: None,
         stopping: None,
         active: Instant::now(),
+        now: Instant::now(),
         used: Used::default(),
         throttled: None,
         over_limit: false,
@@ -134,8 +128,10 @@ struct Driver<'a> {
     closed: Option<CloseReason>,
     /// Since the server is stopping: until when requests may end.
     stopping: Option<Instant>,
-    /// When a byte went through last.
+    /// When a byte went through last; only kept up to date where somebody asks.
     active: Instant,
+    /// The clock as it was read last: tokens need no better time.
+    now: Instant,
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
@@ -166,7 +162,9 @@ impl Driver<'_> {
                 Ok(0) => {}
                 Ok(written) => {
                     self.traffic.bytes_out += written as u64;
-                    self.active = Instant::now();
+                    if self.may_idle() {
+                        self.active = Instant::now();
+                    }
                 }
                 Err(_) => {
                     self.machine.close(CloseReason::Transport);
@@ -225,36 +223,6 @@ impl Driver<'_> {
                     self.on_time();
                 }
             }
-        }
-    }
-
-    /// When [`on_time`](Self::on_time) has something to do.
-    fn deadline(&self) -> Option<Instant> {
-        let machine = self.machine.poll_timeout();
-        let machine = machine.map(|at| self.front.origin + at.since_origin());
-        [machine, self.idle_until(), self.throttled, self.stopping]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    fn on_time(&mut self) {
-        self.machine.handle_timeout(self.front.now());
-        let now = Instant::now();
-        if self.throttled.is_some_and(|until| now >= until) {
-            self.throttled = None;
-        }
-        if self.idle_until().is_some_and(|until| now >= until) {
-            self.machine.close(CloseReason::HeartbeatTimeout);
-        }
-    }
-
-    /// The end of a silent connection that no heartbeat watches over.
-    fn idle_until(&self) -> Option<Instant> {
-        let watched = self.front.hybrid.heartbeat.is_some() || !self.machine.is_working();
-        match (&self.transport, self.front.hybrid.idle_timeout) {
-            (Transport::Tcp, Some(timeout)) if !watched => self.active.checked_add(timeout),
-            _ => None,
         }
     }
 
@@ -370,34 +338,6 @@ impl Driver<'_> {
         return_buffer(buffer);
     }
 
-    fn received(&mut self, bytes: usize) {
-        self.active = Instant::now();
-        self.traffic.bytes_in += bytes as u64;
-        self.charge(0, bytes as u64);
-    }
-
-    /// Takes from what the client may send, and holds it or ends it when there is no more.
-    fn charge(&mut self, messages: u64, bytes: u64) {
-        let Some(limit) = &self.front.hybrid.rate_limit else {
-            return;
-        };
-        let Some(until) = self.used.take(limit, self.front.now(), messages, bytes) else {
-            return;
-        };
-        match limit.excess {
-            Excess::Throttle => {
-                if self.throttled.is_none() {
-                    self.traffic.throttled += 1;
-                }
-                self.throttled = Some(self.front.origin + until.since_origin());
-            }
-            Excess::Disconnect => {
-                self.over_limit = true;
-                self.machine.kick("rate limit");
-            }
-        }
-    }
-
     async fn feed(&mut self, mut bytes: &[u8]) {
         while let Some(input) = self.transport.next_input(&mut bytes, &mut self.out) {
             let now = self.front.now();
@@ -499,13 +439,11 @@ impl Driver<'_> {
                 self.session = Some(self.app.sessions().create(self.peer, limits, tables));
             }
             ServerEvent::Request { id, route, body } => {
-                self.traffic.requests += 1;
                 if let Some(call) = self.call(Some(id), route, body) {
                     self.start(call).await;
                 }
             }
             ServerEvent::Notify { route, body } => {
-                self.traffic.notifies += 1;
                 if let Some(call) = self.call(None, route, body) {
                     self.start(call).await;
                 }
@@ -531,114 +469,6 @@ impl Driver<'_> {
                 self.ignored("message dropped");
             }
             other => tracing::trace!(peer = %self.peer, event = ?other, "ignored"),
-        }
-    }
-
-    /// What the application's own decoder makes of a message.
-    fn decode(&mut self, message: Bytes) -> Option<ServerEvent> {
-        let decode = self.front.hybrid.decode.as_ref()?;
-        let message = decode(message, self.session.as_ref()?)?;
-        self.machine.decode(&message)
-    }
-
-    fn ignored(&mut self, why: &str) {
-        tracing::trace!(peer = %self.peer, why, "ignored");
-        self.traffic.ignored += 1;
-        self.charge(1, 0);
-    }
-
-    /// A request or notify, not begun. `None`: it is ignored.
-    fn call(&mut self, id: Option<RequestId>, route: Route, body: Body) -> Option<BoxFuture<Done>> {
-        self.charge(1, 0);
-        let session = self.session()?;
-        #[cfg(feature = "crypto")]
-        let body = if self.front.hybrid.use_crypto {
-            match self
-                .key
-                .as_deref()
-                .and_then(|key| coder::verified(key, &body))
-            {
-                Some(body) => body,
-                // Without an answer, as at pomelo.
-                None => {
-                    self.ignored("signature");
-                    return None;
-                }
-            }
-        } else {
-            body
-        };
-        // The fields are looked at only when somebody wants the span.
-        let span = tracing::info_span!(
-            "request",
-            server = self.app.server_id(),
-            session = session.id(),
-            uid = session.uid().as_ref().map(tracing::field::display),
-            route = &*route,
-        );
-        let started = self.app.metrics().measures().then(Instant::now);
-        let app = self.app.clone();
-        let measured = started.map(|started| (started, app.clone(), route.clone()));
-        let call = dispatch(app, session, id, route, body);
-        if span.is_none() && measured.is_none() {
-            // An async block would hold the call twice.
-            return Some(Box::pin(call.map(|()| Done::Call)));
-        }
-        Some(Box::pin(
-            async {
-                call.await;
-                if let Some((started, app, route)) = measured {
-                    app.metrics().handled(&route, started.elapsed());
-                }
-                Done::Call
-            }
-            .instrument(span),
-        ))
-    }
-
-    /// Polls a call at once; only one that waits is kept.
-    async fn start(&mut self, mut call: BoxFuture<Done>) {
-        let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-        match first {
-            Poll::Ready(done) => self.done(done),
-            Poll::Pending => self.running.push(call),
-        }
-    }
-
-    /// In the order of pomelo 2.2.7 `connectors/commands/handshake.js`.
-    fn shake_hands(&mut self, request: HandshakeRequest) {
-        let hybrid = &self.front.hybrid;
-        if let Some(check) = &hybrid.check_client {
-            let kind = request.client_type().unwrap_or_default();
-            let version = request.client_version().unwrap_or_default();
-            if !check(kind, version) {
-                return self.machine.reject(self.front.now(), CODE_OLD_CLIENT);
-            }
-        }
-        #[cfg(feature = "crypto")]
-        if hybrid.use_crypto {
-            let Some(rsa) = request.sys("rsa") else {
-                return self.machine.reject(self.front.now(), CODE_REFUSED);
-            };
-            // A key that cannot be used is no key: every message will be dropped.
-            self.key = PublicKey::from_handshake(rsa).map(Box::new);
-        }
-        match &hybrid.handshake {
-            None => self.machine.accept(self.front.now(), None),
-            Some(answer) => {
-                let answer = answer(request, self.peer);
-                self.running
-                    .push(Box::pin(async { Done::Handshake(answer.await) }));
-            }
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        let now = self.front.now();
-        match done {
-            Done::Call => {}
-            Done::Handshake(Ok(user)) => self.machine.accept(now, user.as_ref()),
-            Done::Handshake(Err(Refused)) => self.machine.reject(now, CODE_REFUSED),
         }
     }
 

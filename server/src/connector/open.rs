@@ -231,3 +231,34 @@ pub(crate) fn take_buffer() -> Vec<u8> {
 pub(crate) fn return_buffer(buffer: Vec<u8>) {
     BUFFER.set(buffer);
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn delay_is_a_choice_for_raw_tcp_only() {
+        let upgrade = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nHost: a\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        for (no_delay, first, expected) in [
+            (true, "\u{1}", true),
+            (false, "\u{1}", false),
+            (false, upgrade, true),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(first.as_bytes()).await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let hybrid = Hybrid::new().set_no_delay(no_delay);
+            let Ok(opened) = open(stream, peer, &hybrid).await else {
+                panic!("refused");
+            };
+            assert_eq!(opened.socket.stream().nodelay().unwrap(), expected);
+        }
+    }
+}

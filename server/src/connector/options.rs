@@ -51,6 +51,8 @@ pub struct Hybrid {
     pub(crate) heartbeat_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) flush_timeout: Duration,
+    pub(crate) strict_heartbeat: bool,
+    pub(crate) forward_messages: bool,
     pub(crate) use_dict: bool,
     pub(crate) use_protobuf: bool,
     pub(crate) escape_astral: bool,
@@ -100,6 +102,8 @@ impl Default for Hybrid {
             heartbeat_timeout: None,
             handshake_timeout: Duration::from_secs(10),
             flush_timeout: Duration::from_secs(5),
+            strict_heartbeat: false,
+            forward_messages: true,
             use_dict: false,
             use_protobuf: false,
             escape_astral: true,
@@ -151,6 +155,13 @@ impl Hybrid {
     /// After how much silence a connection is closed. Default: twice the heartbeat interval.
     pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
         self.heartbeat_timeout = Some(timeout);
+        self
+    }
+
+    /// Only heartbeats keep a connection, as at pomelo. Default: anything that the client sends
+    /// does, so that one that is busy sending is not dropped.
+    pub fn strict_heartbeat(mut self) -> Self {
+        self.strict_heartbeat = true;
         self
     }
 
@@ -252,6 +263,13 @@ impl Hybrid {
         self.handshake = Some(Arc::new(move |request, peer| {
             Box::pin(answer(request, peer))
         }));
+        self
+    }
+
+    /// pinus' `forwardMsg`: whether clients' messages for other server types go there; `false`
+    /// drops them without an answer. Default: true.
+    pub fn forward_messages(mut self, forward: bool) -> Self {
+        self.forward_messages = forward;
         self
     }
 
@@ -429,6 +447,7 @@ impl Hybrid {
         settings.config.heartbeat_timeout = self.heartbeat_timeout;
         settings.config.outbox_frames = self.mailbox.frames;
         settings.config.outbox_bytes = self.mailbox.bytes;
+        settings.config.strict_heartbeat = self.strict_heartbeat;
         settings.config.raw_messages = self.decode.is_some();
         settings.offer.heartbeat = self.heartbeat;
         settings.codec.escape_astral = self.escape_astral;

@@ -186,4 +186,23 @@ mod tests {
             assert_eq!(read(&bytes), Header::Invalid, "{bytes:?}");
         }
     }
+
+    #[test]
+    fn a_wrong_byte_anywhere_is_harmless() {
+        let six = [&[7; 16][..], &[0; 16], &[0, 7, 0, 8]].concat();
+        for header in [
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 8080 80\r\n".to_vec(),
+            v2(0x21, 0x21, &six),
+        ] {
+            for at in 0..header.len() {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = header.clone();
+                    bytes[at] = byte;
+                    if let Header::Complete { len, .. } = read(&bytes) {
+                        assert!(len <= bytes.len(), "{bytes:?}");
+                    }
+                }
+            }
+        }
+    }
 }

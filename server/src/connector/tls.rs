@@ -157,6 +157,8 @@ pub(crate) struct TlsSocket {
     session: ServerConnection,
     /// Bytes that were read before it was clear that they are TLS.
     first: Vec<u8>,
+    /// What went wrong after plaintext that the caller is to have first.
+    failed: Option<io::Error>,
 }
 
 impl TlsSocket {
@@ -165,6 +167,7 @@ impl TlsSocket {
             stream,
             session: ServerConnection::new(tls.config()).map_err(io::Error::other)?,
             first,
+            failed: None,
         })
     }
 
@@ -189,6 +192,13 @@ impl TlsSocket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
+            if let Some(error) = self.failed.take() {
+                if filled > 0 {
+                    self.failed = Some(error);
+                    return Ok(filled);
+                }
+                return Err(error);
+            }
             if buffer.len() - filled < ROOM {
                 return Ok(filled);
             }
@@ -205,8 +215,8 @@ impl TlsSocket {
             }
             let processed = self.session.process_new_packets();
             // Answers of the handshake, or the alert that says what was wrong.
-            self.flush()?;
-            processed.map_err(io::Error::other)?;
+            let flushed = self.flush();
+            self.failed = processed.map_err(io::Error::other).and(flushed).err();
         }
     }
 

@@ -109,11 +109,11 @@ impl Page {
             "Messages from clients, by kind; ignored ones are malformed, early or refused.",
             apps,
             |app| {
-                let traffic = &app.metrics().traffic;
+                let metrics = app.metrics();
                 vec![
-                    ("kind", "request", load(&traffic.requests)),
-                    ("kind", "notify", load(&traffic.notifies)),
-                    ("kind", "ignored", load(&traffic.ignored)),
+                    ("kind", "request", metrics.sum(|all| &all.requests)),
+                    ("kind", "notify", metrics.sum(|all| &all.notifies)),
+                    ("kind", "ignored", metrics.sum(|all| &all.ignored)),
                 ]
             },
         )?;
@@ -123,10 +123,10 @@ impl Page {
             "Messages handed to sockets, by kind.",
             apps,
             |app| {
-                let traffic = &app.metrics().traffic;
+                let metrics = app.metrics();
                 vec![
-                    ("kind", "response", load(&traffic.responses)),
-                    ("kind", "push", load(&traffic.pushes)),
+                    ("kind", "response", metrics.sum(|all| &all.responses)),
+                    ("kind", "push", metrics.sum(|all| &all.pushes)),
                 ]
             },
         )?;
@@ -135,28 +135,28 @@ impl Page {
             "counter",
             "Bytes from clients, without TLS.",
             apps,
-            |app| vec![("", "", load(&app.metrics().traffic.bytes_in))],
+            |app| vec![("", "", app.metrics().sum(|all| &all.bytes_in))],
         )?;
         self.family(
             "pomelo_bytes_sent_total",
             "counter",
             "Bytes to clients, without TLS.",
             apps,
-            |app| vec![("", "", load(&app.metrics().traffic.bytes_out))],
+            |app| vec![("", "", app.metrics().sum(|all| &all.bytes_out))],
         )?;
         self.family(
             "pomelo_frames_dropped_total",
             "counter",
             "Frames that a full mailbox refused.",
             apps,
-            |app| vec![("", "", load(&app.metrics().traffic.dropped))],
+            |app| vec![("", "", app.metrics().sum(|all| &all.dropped))],
         )?;
         self.family(
             "pomelo_throttled_total",
             "counter",
             "How often a client was not read for a while because of its rate limit.",
             apps,
-            |app| vec![("", "", load(&app.metrics().traffic.throttled))],
+            |app| vec![("", "", app.metrics().sum(|all| &all.throttled))],
         )
     }
 

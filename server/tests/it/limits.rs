@@ -130,3 +130,41 @@ async fn a_silent_tcp_connection_without_heartbeats_is_closed_as_at_pomelo() {
     assert_eq!(ws.message().await, (0x82, response(1, "{}")));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn only_heartbeats_count_where_pomelo_is_to_be_followed_strictly() {
+    let hybrid = golden_connector().heartbeat_timeout(Duration::from_millis(400));
+    let (running, address) = start(app_with(hybrid.clone())).await;
+    let (strict, strict_address) = start(app_with(hybrid.strict_heartbeat())).await;
+    let mut kept = Tcp::ready(address).await;
+    let mut dropped = Tcp::ready(strict_address).await;
+    let begun = Instant::now();
+    // Both send requests all the time and no heartbeat.
+    let one = request(1, NOTHING, "{}");
+    loop {
+        use tokio::io::AsyncWriteExt;
+        kept.send(&one).await;
+        assert_eq!(kept.package().await, response(1, "{}"));
+        if dropped.stream.write_all(&one).await.is_err() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(400));
+    kept.send(&one).await;
+    assert_eq!(kept.package().await, response(1, "{}"));
+    running.stop().await;
+    strict.stop().await;
+}
+
+#[tokio::test]
+async fn messages_for_other_types_may_be_kept_from_them() {
+    let (running, address) = start(app_with(golden_connector().forward_messages(false))).await;
+    let mut peer = Tcp::ready(address).await;
+    let there = request(1, "chat.chatHandler.nothing", "{}");
+    peer.send(&[there, request(2, NOTHING, "{}")].concat())
+        .await;
+    assert_eq!(peer.package().await, response(2, "{}"));
+    running.stop().await;
+}

@@ -1,0 +1,145 @@
+//! From a client's message to the future that answers it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+#[cfg(feature = "crypto")]
+use futures_util::FutureExt;
+use pomelo_protocol::crypto::PublicKey;
+use pomelo_protocol::handshake::{CODE_OLD_CLIENT, CODE_REFUSED};
+use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+#[cfg(feature = "crypto")]
+use super::coder;
+use super::{Done, Driver};
+use crate::connector::Refused;
+use crate::dispatch::dispatch;
+use crate::handler::BoxFuture;
+
+impl Driver<'_> {
+    /// What the application's own decoder makes of a message.
+    pub(super) fn decode(&mut self, message: Bytes) -> Option<ServerEvent> {
+        let decode = self.front.hybrid.decode.as_ref()?;
+        let message = decode(message, self.session.as_ref()?)?;
+        self.machine.decode(&message)
+    }
+
+    pub(super) fn ignored(&mut self, why: &str) {
+        tracing::trace!(peer = %self.peer, why, "ignored");
+        self.traffic.ignored += 1;
+        self.charge(1, 0);
+    }
+
+    /// A request or notify, not begun. `None`: it is ignored.
+    pub(super) fn call(
+        &mut self,
+        id: Option<RequestId>,
+        route: Route,
+        body: Body,
+    ) -> Option<BoxFuture<Done>> {
+        self.charge(1, 0);
+        if !self.front.hybrid.forward_messages
+            && route.split('.').next() != Some(self.app.server_type())
+        {
+            self.traffic.ignored += 1;
+            return None;
+        }
+        let session = self.session()?;
+        #[cfg(feature = "crypto")]
+        let body = if self.front.hybrid.use_crypto {
+            match self
+                .key
+                .as_deref()
+                .and_then(|key| coder::verified(key, &body))
+            {
+                Some(body) => body,
+                // Without an answer, as at pomelo.
+                None => {
+                    self.traffic.ignored += 1;
+                    return None;
+                }
+            }
+        } else {
+            body
+        };
+        match id {
+            Some(_) => self.traffic.requests += 1,
+            None => self.traffic.notifies += 1,
+        }
+        // The fields are looked at only when somebody wants the span.
+        let span = tracing::info_span!(
+            "request",
+            server = self.app.server_id(),
+            session = session.id(),
+            uid = session.uid().as_ref().map(tracing::field::display),
+            route = &*route,
+        );
+        let started = self.app.metrics().measures().then(Instant::now);
+        let app = self.app.clone();
+        let measured = started.map(|started| (started, app.clone(), route.clone()));
+        let call = dispatch(app, session, id, route, body);
+        if span.is_none() && measured.is_none() {
+            // An async block would hold the call twice.
+            return Some(Box::pin(call.map(|()| Done::Call)));
+        }
+        Some(Box::pin(
+            async {
+                call.await;
+                if let Some((started, app, route)) = measured {
+                    app.metrics().handled(&route, started.elapsed());
+                }
+                Done::Call
+            }
+            .instrument(span),
+        ))
+    }
+
+    /// Polls a call at once; only one that waits is kept.
+    pub(super) async fn start(&mut self, mut call: BoxFuture<Done>) {
+        let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        match first {
+            Poll::Ready(done) => self.done(done),
+            Poll::Pending => self.running.push(call),
+        }
+    }
+
+    /// In the order of pomelo 2.2.7 `connectors/commands/handshake.js`.
+    pub(super) fn shake_hands(&mut self, request: HandshakeRequest) {
+        let hybrid = &self.front.hybrid;
+        if let Some(check) = &hybrid.check_client {
+            let kind = request.client_type().unwrap_or_default();
+            let version = request.client_version().unwrap_or_default();
+            if !check(kind, version) {
+                return self.machine.reject(self.front.now(), CODE_OLD_CLIENT);
+            }
+        }
+        #[cfg(feature = "crypto")]
+        if hybrid.use_crypto {
+            let Some(rsa) = request.sys("rsa") else {
+                return self.machine.reject(self.front.now(), CODE_REFUSED);
+            };
+            // A key that cannot be used is no key: every message will be dropped.
+            self.key = PublicKey::from_handshake(rsa).map(Box::new);
+        }
+        match &hybrid.handshake {
+            None => self.machine.accept(self.front.now(), None),
+            Some(answer) => {
+                let answer = answer(request, self.peer);
+                self.running
+                    .push(Box::pin(async { Done::Handshake(answer.await) }));
+            }
+        }
+    }
+
+    pub(super) fn done(&mut self, done: Done) {
+        let now = self.front.now();
+        match done {
+            Done::Call => {}
+            Done::Handshake(Ok(user)) => self.machine.accept(now, user.as_ref()),
+            Done::Handshake(Err(Refused)) => self.machine.reject(now, CODE_REFUSED),
+        }
+    }
+}
