@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::session::Session;
 
 /// A push with its frames; normally there is only one, since sessions differ in their tables only
-/// after these were loaded again.
+/// between browser clients and others, and after these were loaded again.
 pub(crate) struct Encoded<'a, T: ?Sized> {
     route: &'a str,
     message: &'a T,
@@ -25,7 +25,7 @@ impl<'a, T: Serialize + ?Sized> Encoded<'a, T> {
             frames: Vec::new(),
         };
         if let Some(front) = frontend.front() {
-            this.encode(front.settings())?;
+            this.encode(Arc::clone(front.offered().settings()))?;
         }
         Ok(this)
     }

@@ -15,7 +15,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
-use pomelo_protocol::ServerSettings;
 use tokio::time::Instant;
 
 pub use self::builder::{AppBuilder, ServerSetup};
@@ -25,6 +24,7 @@ pub use self::transaction::{Transaction, TransactionError};
 
 use self::lifecycle::{Hooks, Loaded};
 use self::settings::Settings;
+pub(crate) use self::tables::Offered;
 use self::tables::Place;
 
 use crate::channel::ChannelService;
@@ -84,15 +84,15 @@ struct Node {
 pub(crate) struct Front {
     pub(crate) hybrid: Hybrid,
     /// What new connections get; those that are there keep theirs.
-    settings: ArcSwap<ServerSettings>,
+    offered: ArcSwap<Offered>,
     schedulers: PushSchedulers,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,
 }
 
 impl Front {
-    pub(crate) fn settings(&self) -> Arc<ServerSettings> {
-        self.settings.load_full()
+    pub(crate) fn offered(&self) -> Arc<Offered> {
+        self.offered.load_full()
     }
 
     pub(crate) fn now(&self) -> pomelo_protocol::Instant {

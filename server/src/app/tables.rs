@@ -45,6 +45,45 @@ impl Tables {
     }
 }
 
+/// What a new connection gets.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    settings: Arc<ServerSettings>,
+    browser: Arc<ServerSettings>,
+}
+
+impl Offered {
+    /// Settings of all connections, before and apart from what is known of the client.
+    pub(crate) fn settings(&self) -> &Arc<ServerSettings> {
+        &self.settings
+    }
+
+    /// How messages are written to a client of this type (`sys.type` of its handshake).
+    ///
+    /// The original browser client, and what was built on it, reads characters of up to three
+    /// bytes in protobuf bodies, so it gets surrogate pairs.
+    pub(crate) fn to_client(&self, client_type: Option<&str>) -> &Arc<ServerSettings> {
+        if client_type == Some("js-websocket") {
+            &self.browser
+        } else {
+            &self.settings
+        }
+    }
+
+    fn new(settings: ServerSettings) -> Self {
+        let settings = Arc::new(settings);
+        let codec = &settings.codec;
+        let browser = if codec.escape_astral && !codec.outgoing.is_empty() {
+            let mut browser = ServerSettings::clone(&settings);
+            browser.codec.outgoing = codec.outgoing.with_surrogate_pairs();
+            Arc::new(browser)
+        } else {
+            Arc::clone(&settings)
+        };
+        Self { settings, browser }
+    }
+}
+
 pub(super) fn front_of(
     hybrid: Hybrid,
     schedulers: PushSchedulers,
@@ -54,7 +93,7 @@ pub(super) fn front_of(
     let settings = settings_of(&hybrid, tables, server_id)?;
     Ok(Front {
         hybrid,
-        settings: ArcSwap::from_pointee(settings),
+        offered: ArcSwap::from_pointee(Offered::new(settings)),
         schedulers,
         origin: Instant::now(),
     })
@@ -120,7 +159,7 @@ impl App {
         }
         for (app, settings) in made {
             if let Some(front) = app.front() {
-                front.settings.store(Arc::new(settings));
+                front.offered.store(Arc::new(Offered::new(settings)));
             }
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! From a client's message to the future that answers it.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-#[cfg(feature = "crypto")]
 use futures_util::FutureExt;
+#[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
 use pomelo_protocol::handshake::{CODE_OLD_CLIENT, CODE_REFUSED};
 use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
@@ -108,6 +109,7 @@ impl Driver<'_> {
 
     /// In the order of pomelo 2.2.7 `connectors/commands/handshake.js`.
     pub(super) fn shake_hands(&mut self, request: HandshakeRequest) {
+        self.tables = Arc::clone(self.offered.to_client(request.client_type()));
         let hybrid = &self.front.hybrid;
         if let Some(check) = &hybrid.check_client {
             let kind = request.client_type().unwrap_or_default();

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub(crate) use self::counted::Counted;
 
 use self::coder::{encoded, is_push};
-use crate::app::{App, Front};
+use crate::app::{App, Front, Offered};
 use crate::connector::{
     CloseMethod, Input, Outgoing, Phase, Refused, Socket, Transport, Used, open, return_buffer,
     stopped, take_buffer, with_buffer,
@@ -71,14 +71,15 @@ pub(crate) async fn run(
         }
     };
     // The tables of this connection for as long as it lasts.
-    let tables = front.settings();
+    let offered = front.offered();
     let mut driver = Driver {
         app: &app,
         front,
-        machine: ServerConnection::new(front.now(), Arc::clone(&tables)),
+        machine: ServerConnection::new(front.now(), Arc::clone(offered.settings())),
         socket: opened.socket,
         peer: opened.peer,
-        tables,
+        tables: Arc::clone(offered.settings()),
+        offered,
         transport: opened.transport,
         out: opened.out,
         session: None,
@@ -117,6 +118,8 @@ struct Driver<'a> {
     socket: Socket,
     peer: SocketAddr,
     machine: ServerConnection,
+    offered: Arc<Offered>,
+    /// How messages are written to this client.
     tables: Arc<ServerSettings>,
     transport: Transport,
     out: Outgoing,

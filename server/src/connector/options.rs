@@ -190,8 +190,9 @@ impl Hybrid {
         self
     }
 
-    /// Whether characters above U+FFFF are written as escapes in JSON. Default: true, since the
-    /// browser client garbles them otherwise; false gives the bytes of pomelo.
+    /// Whether characters above U+FFFF are written as escapes in JSON, and as surrogate pairs in
+    /// the protobuf bodies of `js-websocket` clients. Default: true, since the browser client
+    /// garbles them otherwise; false gives the bytes of pomelo.
     pub fn escape_astral(mut self, escape: bool) -> Self {
         self.escape_astral = escape;
         self
