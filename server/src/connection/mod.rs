@@ -52,6 +52,8 @@ pub(crate) async fn run(
 ) {
     let Some(front) = app.front() else { return };
     let _connected = app.sessions().connected();
+    // The time to the handshake's ack begins here, whatever comes before the first package.
+    let accepted = front.now();
     let limit = front.hybrid.handshake_timeout;
     // On the heap and dropped before the long part, so that an idle connection does not hold it.
     let opening = Box::pin(async {
@@ -75,7 +77,7 @@ pub(crate) async fn run(
     let mut driver = Driver {
         app: &app,
         front,
-        machine: ServerConnection::new(front.now(), Arc::clone(&tables)),
+        machine: ServerConnection::new(accepted, Arc::clone(&tables)),
         socket: opened.socket,
         peer: opened.peer,
         tables,
