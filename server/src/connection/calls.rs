@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
-#[cfg(feature = "crypto")]
 use futures_util::FutureExt;
+#[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
 use pomelo_protocol::handshake::{CODE_OLD_CLIENT, CODE_REFUSED};
 use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
