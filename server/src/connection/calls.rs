@@ -30,7 +30,7 @@ impl Driver<'_> {
     pub(super) fn ignored(&mut self, why: &str) {
         tracing::trace!(peer = %self.peer, why, "ignored");
         self.traffic.ignored += 1;
-        self.charge(1, 0);
+        self.charge(1);
     }
 
     /// A request or notify, not begun. `None`: it is ignored.
@@ -40,7 +40,7 @@ impl Driver<'_> {
         route: Route,
         body: Body,
     ) -> Option<BoxFuture<Done>> {
-        self.charge(1, 0);
+        self.charge(1);
         if !self.front.hybrid.forward_messages
             && route.split('.').next() != Some(self.app.server_type())
         {

@@ -90,6 +90,7 @@ pub(crate) async fn run(
         stopping: None,
         active: Instant::now(),
         now: Instant::now(),
+        nanos: 0,
         used: Used::default(),
         throttled: None,
         over_limit: false,
@@ -132,8 +133,9 @@ struct Driver<'a> {
     stopping: Option<Instant>,
     /// When a byte went through last; only kept up to date where somebody asks.
     active: Instant,
-    /// The clock as it was read last: tokens need no better time.
+    /// The clock as it was read last, and the same in nanoseconds since the front's origin.
     now: Instant,
+    nanos: u64,
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
@@ -382,7 +384,7 @@ impl Driver<'_> {
             frames += 1;
         }
         if frames > 0 {
-            self.charge(frames, 0);
+            self.charge(frames);
         }
     }
 
