@@ -135,11 +135,10 @@ impl Driver<'_> {
     }
 
     pub(super) fn done(&mut self, done: Done) {
-        let now = self.front.now();
         match done {
             Done::Call => {}
-            Done::Handshake(Ok(user)) => self.machine.accept(now, user.as_ref()),
-            Done::Handshake(Err(Refused)) => self.machine.reject(now, CODE_REFUSED),
+            Done::Handshake(Ok(user)) => self.machine.accept(self.front.now(), user.as_ref()),
+            Done::Handshake(Err(Refused)) => self.machine.reject(self.front.now(), CODE_REFUSED),
         }
     }
 }
