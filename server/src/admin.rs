@@ -98,8 +98,11 @@ fn respond(method: &str, path: &str, apps: &[App], phase: Phase) -> String {
             "text/plain; version=0.0.4; charset=utf-8",
             &metrics::page(apps),
         ),
+        ("/healthz", Phase::Starting) => plain("503 Service Unavailable", "starting\n"),
         ("/healthz", Phase::Running) => plain("200 OK", "ready\n"),
-        ("/healthz", Phase::Stopping) => plain("503 Service Unavailable", "draining\n"),
+        ("/healthz", Phase::Leaving | Phase::Stopping) => {
+            plain("503 Service Unavailable", "draining\n")
+        }
         _ => plain("404 Not Found", ""),
     };
     match method {
@@ -123,4 +126,23 @@ fn response(status: &str, kind: &str, body: &str) -> String {
          Connection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_running_application_is_healthy() {
+        for (phase, status, text) in [
+            (Phase::Starting, "503", "starting"),
+            (Phase::Running, "200", "ready"),
+            (Phase::Leaving, "503", "draining"),
+            (Phase::Stopping, "503", "draining"),
+        ] {
+            let answer = respond("GET", "/healthz", &[], phase);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")));
+            assert!(answer.ends_with(&format!("\r\n\r\n{text}\n")));
+        }
+    }
 }

@@ -340,8 +340,8 @@ impl AppBuilder {
         self
     }
 
-    /// Opens a port for `/metrics` (Prometheus) and `/healthz` (200 `ready`, while stopping 503
-    /// `draining`), and measures latencies for it. Default: no such port.
+    /// Opens a port for `/metrics` (Prometheus) and `/healthz` (200 `ready`; 503 `starting`
+    /// and, from the order to stop on, `draining`), and measures latencies for it. Default: no such port.
     ///
     /// Who reaches the port reads the page: give a loopback address, or one that only your own
     /// machines reach. Port 0 lets the system choose; see [`Running::admin_address`](crate::Running::admin_address).

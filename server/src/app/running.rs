@@ -50,7 +50,9 @@ impl Running {
         self.stop().await;
     }
 
-    /// Stops in order: `before_shutdown` of all servers side by side; new connections are
+    /// Stops in order: `/healthz` of the admin port says `draining`; `before_shutdown` of all
+    /// servers side by side, while clients are still served (a hook that waits gives a load
+    /// balancer time to send clients elsewhere); new connections are
     /// refused, every session is kicked with `server stop`, what waits is flushed, running
     /// handlers, `closed` listeners and cron jobs end; components stop in the order of loading;
     /// listeners of events hear what is left. The builder's `stop_timeout` is the limit of each
@@ -60,6 +62,7 @@ impl Running {
     ///
     /// Dropping the future stops the rest at once.
     pub async fn stop(self) {
+        self.phase.send_replace(Phase::Leaving);
         let hooks = self.apps.iter().map(|app| async move {
             if let Err(error) = app.run_hooks(Moment::BeforeShutdown).await {
                 tracing::error!(%error, "the stop goes on");

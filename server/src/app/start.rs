@@ -71,7 +71,7 @@ impl AppBuilder {
         let (apps, sockets) = self.make(opened, config, &listeners)?;
         let addresses = addresses_of(&sockets)?;
 
-        let (phase, watching) = watch::channel(Phase::Running);
+        let (phase, watching) = watch::channel(Phase::Starting);
         let mut running = Running {
             apps,
             addresses,
@@ -263,6 +263,11 @@ impl Running {
         started: &mut Vec<App>,
     ) -> Result<(), StartError> {
         let limit = self.stop_timeout;
+        if let Some(listener) = plan.admin {
+            let apps = self.apps.clone();
+            self.admin
+                .spawn(admin::serve(listener, apps, watching.clone()));
+        }
         for app in &self.apps {
             app.run_hooks(Moment::BeforeStartup).await?;
             let restored = app.channels().restore().await;
@@ -301,12 +306,7 @@ impl Running {
                 app.emit(Event::StartAll);
             }
         }
-        // Now, so that `/healthz` says `ready` of servers that are.
-        if let Some(listener) = plan.admin {
-            let apps = self.apps.clone();
-            self.admin
-                .spawn(admin::serve(listener, apps, watching.clone()));
-        }
+        self.phase.send_replace(Phase::Running);
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Driver<'_> {
     pub(super) fn ignored(&mut self, why: &str) {
         tracing::trace!(peer = %self.peer, why, "ignored");
         self.traffic.ignored += 1;
-        self.charge(1, 0);
+        self.charge(1);
     }
 
     /// A request or notify, not begun. `None`: it is ignored.
@@ -41,7 +41,7 @@ impl Driver<'_> {
         route: Route,
         body: Body,
     ) -> Option<BoxFuture<Done>> {
-        self.charge(1, 0);
+        self.charge(1);
         if !self.front.hybrid.forward_messages
             && route.split('.').next() != Some(self.app.server_type())
         {
@@ -137,11 +137,10 @@ impl Driver<'_> {
     }
 
     pub(super) fn done(&mut self, done: Done) {
-        let now = self.front.now();
         match done {
             Done::Call => {}
-            Done::Handshake(Ok(user)) => self.machine.accept(now, user.as_ref()),
-            Done::Handshake(Err(Refused)) => self.machine.reject(now, CODE_REFUSED),
+            Done::Handshake(Ok(user)) => self.machine.accept(self.front.now(), user.as_ref()),
+            Done::Handshake(Err(Refused)) => self.machine.reject(self.front.now(), CODE_REFUSED),
         }
     }
 }

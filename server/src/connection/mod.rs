@@ -52,6 +52,8 @@ pub(crate) async fn run(
 ) {
     let Some(front) = app.front() else { return };
     let _connected = app.sessions().connected();
+    // The time to the handshake's ack begins here, whatever comes before the first package.
+    let accepted = front.now();
     let limit = front.hybrid.handshake_timeout;
     // On the heap and dropped before the long part, so that an idle connection does not hold it.
     let opening = Box::pin(async {
@@ -75,7 +77,7 @@ pub(crate) async fn run(
     let mut driver = Driver {
         app: &app,
         front,
-        machine: ServerConnection::new(front.now(), Arc::clone(offered.settings())),
+        machine: ServerConnection::new(accepted, Arc::clone(offered.settings())),
         socket: opened.socket,
         peer: opened.peer,
         tables: Arc::clone(offered.settings()),
@@ -89,6 +91,7 @@ pub(crate) async fn run(
         stopping: None,
         active: Instant::now(),
         now: Instant::now(),
+        nanos: 0,
         used: Used::default(),
         throttled: None,
         over_limit: false,
@@ -133,8 +136,9 @@ struct Driver<'a> {
     stopping: Option<Instant>,
     /// When a byte went through last; only kept up to date where somebody asks.
     active: Instant,
-    /// The clock as it was read last: tokens need no better time.
+    /// The clock as it was read last, and the same in nanoseconds since the front's origin.
     now: Instant,
+    nanos: u64,
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
@@ -383,7 +387,7 @@ impl Driver<'_> {
             frames += 1;
         }
         if frames > 0 {
-            self.charge(frames, 0);
+            self.charge(frames);
         }
     }
 

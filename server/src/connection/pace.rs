@@ -1,5 +1,7 @@
 //! What time has to say: heartbeats, silence, and how fast a client may send.
 
+use std::time::Duration;
+
 use pomelo_protocol::CloseReason;
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ impl Driver<'_> {
 
     pub(super) fn on_time(&mut self) {
         self.machine.handle_timeout(self.front.now());
-        self.now = Instant::now();
+        self.read_clock();
         if self.throttled.is_some_and(|until| self.now >= until) {
             self.throttled = None;
         }
@@ -41,27 +43,39 @@ impl Driver<'_> {
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
-        self.now = Instant::now();
+        let bytes = bytes as u64;
+        self.read_clock();
         self.active = self.now;
-        self.traffic.bytes_in += bytes as u64;
-        self.charge(0, bytes as u64);
+        self.traffic.bytes_in += bytes;
+        if let Some(limit) = &self.front.hybrid.rate_limit {
+            let until = self.used.bytes(limit, self.nanos, bytes);
+            self.over(limit.excess, until);
+        }
     }
 
     /// Takes from what the client may send, and holds it or ends it when there is no more.
-    pub(super) fn charge(&mut self, messages: u64, bytes: u64) {
-        let Some(limit) = &self.front.hybrid.rate_limit else {
-            return;
-        };
-        let now = pomelo_protocol::Instant::from_origin(self.now - self.front.origin);
-        let Some(until) = self.used.take(limit, now, messages, bytes) else {
-            return;
-        };
-        match limit.excess {
+    pub(super) fn charge(&mut self, messages: u64) {
+        if let Some(limit) = &self.front.hybrid.rate_limit {
+            let until = self.used.messages(limit, self.nanos, messages);
+            self.over(limit.excess, until);
+        }
+    }
+
+    /// Tokens need no better time than that of the last read.
+    fn read_clock(&mut self) {
+        self.now = Instant::now();
+        let since = self.now - self.front.origin;
+        self.nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    fn over(&mut self, excess: Excess, until: Option<u64>) {
+        let Some(until) = until else { return };
+        match excess {
             Excess::Throttle => {
                 if self.throttled.is_none() {
                     self.traffic.throttled += 1;
                 }
-                self.throttled = Some(self.front.origin + until.since_origin());
+                self.throttled = self.front.origin.checked_add(Duration::from_nanos(until));
             }
             Excess::Disconnect => {
                 self.over_limit = true;

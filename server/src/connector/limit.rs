@@ -1,10 +1,7 @@
-//! How much a client may send: two token buckets per connection, in 24 bytes.
+//! How much a client may send: two token buckets per connection, in 16 bytes.
 
-use std::time::Duration;
-
-use pomelo_protocol::Instant;
-
-const NANOS: u64 = 1_000_000_000;
+/// Costs are kept in nanoseconds with this many binary places: a byte may cost less than one.
+const PLACES: u32 = 10;
 
 /// What happens to a client above its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,21 +29,17 @@ pub struct RateLimit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rate {
-    per_second: u32,
-    burst: u32,
+    /// What one costs, in parts of a nanosecond.
+    cost: u64,
+    /// What a full bucket is worth, in nanoseconds.
+    full: u64,
 }
 
 impl Default for RateLimit {
     fn default() -> Self {
         Self {
-            messages: Rate {
-                per_second: 1000,
-                burst: 5000,
-            },
-            bytes: Rate {
-                per_second: 4 << 20,
-                burst: 16 << 20,
-            },
+            messages: Rate::new(1000, 5000),
+            bytes: Rate::new(4 << 20, 16 << 20),
             excess: Excess::Throttle,
         }
     }
@@ -79,15 +72,21 @@ impl RateLimit {
 
 impl Rate {
     fn new(per_second: u32, burst: u32) -> Self {
+        const SECOND: u64 = 1_000_000_000 << PLACES;
+        let cost = SECOND / u64::from(per_second.max(1));
         Self {
-            per_second: per_second.max(1),
-            burst: burst.max(1),
+            cost,
+            full: u64::from(burst.max(1)).saturating_mul(cost) >> PLACES,
         }
     }
 
-    /// How long `amount` takes at this rate, in nanoseconds.
-    fn nanos(self, amount: u64) -> u64 {
-        amount.saturating_mul(NANOS) / u64::from(self.per_second)
+    /// `Some`: more than allowed, and when the next may come. Times are in nanoseconds from an
+    /// origin of the caller; `full_at` is when the bucket will be full again.
+    fn take(self, full_at: &mut u64, now: u64, amount: u64) -> Option<u64> {
+        let cost = amount.saturating_mul(self.cost) >> PLACES;
+        *full_at = (*full_at).max(now).saturating_add(cost);
+        let until = full_at.saturating_sub(self.full);
+        (until > now).then_some(until)
     }
 }
 
@@ -99,36 +98,25 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    /// Takes tokens. `Some`: more than allowed, and when the next are there.
-    pub(crate) fn take(
-        &mut self,
-        limit: &RateLimit,
-        now: Instant,
-        messages: u64,
-        bytes: u64,
-    ) -> Option<Instant> {
-        let now = u64::try_from(now.since_origin().as_nanos()).unwrap_or(u64::MAX);
-        let until = take(&mut self.messages, limit.messages, now, messages).max(take(
-            &mut self.bytes,
-            limit.bytes,
-            now,
-            bytes,
-        ));
-        (until > now).then(|| Instant::from_origin(Duration::from_nanos(until)))
+    /// Takes a token for each message. `Some`: there were not enough, and when there are again,
+    /// in nanoseconds like `now`.
+    pub(crate) fn messages(&mut self, limit: &RateLimit, now: u64, amount: u64) -> Option<u64> {
+        limit.messages.take(&mut self.messages, now, amount)
     }
-}
 
-fn take(full: &mut u64, rate: Rate, now: u64, amount: u64) -> u64 {
-    *full = (*full).max(now).saturating_add(rate.nanos(amount));
-    full.saturating_sub(rate.nanos(rate.burst.into()))
+    /// The same for bytes.
+    pub(crate) fn bytes(&mut self, limit: &RateLimit, now: u64, amount: u64) -> Option<u64> {
+        limit.bytes.take(&mut self.bytes, now, amount)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(millis: u64) -> Instant {
-        Instant::from_origin(Duration::from_millis(millis))
+    /// Milliseconds.
+    fn at(millis: u64) -> u64 {
+        millis * 1_000_000
     }
 
     #[test]
@@ -136,23 +124,26 @@ mod tests {
         let limit = RateLimit::new().messages(10, 5).bytes(1000, 1000);
         let mut used = Used::default();
         for _ in 0..5 {
-            assert_eq!(used.take(&limit, at(0), 1, 0), None);
+            assert_eq!(used.messages(&limit, at(0), 1), None);
         }
-        assert_eq!(used.take(&limit, at(0), 1, 0), Some(at(100)));
-        assert_eq!(used.take(&limit, at(100), 0, 0), None);
-        assert_eq!(used.take(&limit, at(100), 1, 0), Some(at(200)));
+        assert_eq!(used.messages(&limit, at(0), 1), Some(at(100)));
+        assert_eq!(used.messages(&limit, at(100), 0), None);
+        assert_eq!(used.messages(&limit, at(100), 1), Some(at(200)));
         // Idle time is not saved up beyond the burst.
-        assert_eq!(used.take(&limit, at(60_000), 5, 0), None);
-        assert_eq!(used.take(&limit, at(60_000), 1, 0), Some(at(60_100)));
-        assert_eq!(used.take(&limit, at(120_000), 0, 1500), Some(at(120_500)));
+        assert_eq!(used.messages(&limit, at(60_000), 5), None);
+        assert_eq!(used.messages(&limit, at(60_000), 1), Some(at(60_100)));
+        assert_eq!(used.bytes(&limit, at(120_000), 1500), Some(at(120_500)));
     }
 
     #[test]
-    fn nothing_overflows() {
-        let limit = RateLimit::new().messages(1, 1).bytes(1, u32::MAX);
+    fn nothing_overflows_and_the_highest_rate_is_nearly_free() {
+        let slow = RateLimit::new().messages(0, 0).bytes(1, u32::MAX);
         let mut used = Used::default();
-        let end = Instant::from_origin(Duration::MAX);
-        assert_eq!(used.take(&limit, end, u64::MAX, u64::MAX), None);
-        assert!(used.take(&limit, at(1), 1, 1).is_some());
+        assert_eq!(used.messages(&slow, u64::MAX, u64::MAX), None);
+        assert_eq!(used.bytes(&slow, u64::MAX, u64::MAX), None);
+        assert!(used.messages(&slow, 1, 1).is_some());
+        let fast = RateLimit::new().bytes(u32::MAX, u32::MAX);
+        let mut used = Used::default();
+        assert_eq!(used.bytes(&fast, 0, 3 << 30), None);
     }
 }

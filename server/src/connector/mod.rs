@@ -26,10 +26,14 @@ pub(crate) use self::socket::Socket;
 pub use self::tls::{Tls, TlsError};
 pub(crate) use self::transport::{Input, Outgoing, Transport};
 
-/// How far a server is on its way to stop.
+/// How far the servers of this process are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Not all have started.
+    Starting,
     Running,
+    /// Ordered to stop: hooks run, clients are still served, no new ones are to be sent here.
+    Leaving,
     Stopping,
 }
 

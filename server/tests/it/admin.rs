@@ -365,3 +365,31 @@ async fn without_an_admin_port_there_is_none_and_the_page_can_still_be_had() {
     assert_eq!(of(&samples, "pomelo_sessions", ""), 1.0);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn health_says_draining_while_hooks_run_and_clients_are_still_served() {
+    let gate = Arc::new((Notify::new(), Notify::new()));
+    let hook_gate = Arc::clone(&gate);
+    let app = golden_app()
+        .stop_timeout(Duration::from_secs(60))
+        .admin_port(0)
+        .before_shutdown("connector", move |_| {
+            let gate = Arc::clone(&hook_gate);
+            async move {
+                gate.0.notify_one();
+                gate.1.notified().await;
+            }
+        });
+    let (running, address) = start(app).await;
+    let admin = running.admin_address().unwrap();
+    let stop = tokio::spawn(running.stop());
+    gate.0.notified().await;
+    assert!(get(admin, "/healthz").await.ends_with("draining\n"));
+    let mut late = Tcp::ready(address).await;
+    gate.1.notify_one();
+    assert_eq!(
+        late.rest().await,
+        package(5, br#"{"reason":"server stop"}"#)
+    );
+    stop.await.unwrap();
+}

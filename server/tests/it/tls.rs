@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pomelo_server::{Tls, TlsError, rustls};
+use pomelo_server::{Msg, State, Tls, TlsError, rustls};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -254,5 +254,39 @@ async fn a_certificate_is_renewed_while_clients_are_there() {
     );
     let inline = tls_of(&old);
     assert!(matches!(inline.reload(), Err(TlsError::NoFiles)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_came_whole_before_garbage_is_still_heard() {
+    use std::io::Write;
+    use tokio::io::AsyncWriteExt;
+
+    let certificate = certificate();
+    let (heard, mut hearing) = tokio::sync::mpsc::channel::<String>(1);
+    let app = app_with(golden_connector().tls(tls_of(&certificate)))
+        .state(heard)
+        .handler(
+            "connector.t.tell",
+            async |State(heard): State<tokio::sync::mpsc::Sender<String>>,
+                   Msg(text): Msg<String>| {
+                heard.send(text).await.unwrap();
+            },
+        );
+    let (running, address) = start(app).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut tcp = secure(&certificate, stream).await.unwrap();
+    tcp.shake_hands().await;
+    let (mut stream, mut session) = tcp.stream.into_inner();
+    session
+        .writer()
+        .write_all(&request(1, "connector.t.tell", "\"last words\""))
+        .unwrap();
+    let mut bytes = Vec::new();
+    session.write_tls(&mut bytes).unwrap();
+    bytes.extend([0x17, 3, 3, 0, 2, 1, 2]);
+    stream.write_all(&bytes).await.unwrap();
+    assert_eq!(hearing.recv().await.unwrap(), "last words");
+    Tcp { stream }.rest().await;
     running.stop().await;
 }
