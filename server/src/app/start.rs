@@ -40,6 +40,11 @@ impl AppBuilder {
     /// # Errors
     ///
     /// [`StartError`]; whatever was started is stopped again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the ports and ends every task; components that have started
+    /// are dropped without their `stop`.
     pub async fn start(mut self) -> Result<Running, StartError> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
@@ -50,6 +55,7 @@ impl AppBuilder {
         };
         self.selection.apply(&mut config)?;
         self.load_files()?;
+        warn_of_idle_crons(&config);
         let opened = self.open(config.servers.clone()).await?;
         let admin = match self.admin {
             Some(address) => {
@@ -195,6 +201,23 @@ struct Opened {
     known: Vec<ServerInfo>,
     /// Those that run here.
     local: Vec<(ServerSetup, Option<TcpListener>)>,
+}
+
+/// A job for a server that the configuration does not have never runs, and nothing else says so.
+fn warn_of_idle_crons(config: &Config) {
+    for (server_type, cron) in &config.crons {
+        let mut servers = config
+            .servers
+            .iter()
+            .filter(|server| server.server_type == *server_type);
+        let runs = match &cron.server_id {
+            Some(id) => servers.any(|server| server.id == *id),
+            None => servers.next().is_some(),
+        };
+        if !runs {
+            tracing::warn!(?server_type, ?cron, "no server runs this cron job");
+        }
+    }
 }
 
 type Sockets = Vec<(App, TcpListener)>;

@@ -69,7 +69,7 @@ pub enum CronError {
     #[error("cron is for server {0:?}")]
     OtherServer(Arc<str>),
     /// The time cannot be read.
-    #[error("cron time")]
+    #[error("the cron time cannot be read")]
     Time(#[from] CronTimeError),
 }
 

@@ -137,7 +137,7 @@ async fn jobs_come_and_go_at_run_time() {
             "cron \"1\" is there already",
             "cron action \"areaCron.c\" is not registered",
             "cron is for server \"chat-2\"",
-            "cron time",
+            "the cron time cannot be read",
         ]
     );
     assert!(matches!(refused[3].1, CronError::Time(_)));
