@@ -14,6 +14,7 @@ use super::lifecycle::Moment;
 use super::running::Running;
 use super::settings::{self, Settings};
 use super::tables::{Place, Tables, front_of};
+use super::watch::Watch;
 use super::{App, AppBuilder, Node, Shared, WeakApp};
 use crate::admin;
 use crate::channel::ChannelService;
@@ -49,6 +50,8 @@ impl AppBuilder {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
+        let watched = std::mem::take(&mut self.watched);
+        let watch = Watch::begin(watched, &self.dir, &self.env).await;
         let mut config = match self.config.take() {
             Some(config) => config,
             None => Config::load(&self.dir, &self.env)?,
@@ -69,7 +72,7 @@ impl AppBuilder {
             admin: admin.map(|(listener, _)| listener),
             all_here: opened.known.len() == opened.local.len(),
             crons: config.crons.clone(),
-            watched: std::mem::take(&mut self.watched),
+            watch,
         };
         let loaders = std::mem::take(&mut self.loaders);
         let listeners = std::mem::take(&mut self.listeners);
@@ -227,7 +230,7 @@ struct Plan {
     admin: Option<TcpListener>,
     all_here: bool,
     crons: Vec<(Arc<str>, CronEntry)>,
-    watched: Vec<super::watch::Watched>,
+    watch: Watch,
 }
 
 fn addresses_of(sockets: &Sockets) -> Result<HashMap<String, SocketAddr>, StartError> {
@@ -309,10 +312,9 @@ impl Running {
             self.tasks
                 .spawn(connector::serve(app, socket, watching.clone(), limit));
         }
-        if !plan.watched.is_empty() {
+        if !plan.watch.is_empty() {
             let apps = self.apps.clone();
-            self.tasks
-                .spawn(super::watch::run(apps, plan.watched, watching.clone()));
+            self.tasks.spawn(plan.watch.run(apps, watching.clone()));
         }
         for app in &self.apps {
             app.run_hooks(Moment::AfterStartup).await?;
