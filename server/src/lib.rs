@@ -34,10 +34,16 @@
 //! # }
 //! ```
 //!
+//! `config` holds pomelo's own files, in either of its layouts: see [`Config`]. One process runs
+//! all servers of servers.json, or those that [`AppBuilder::args`] finds on the command line
+//! (`--env production --server-id chat-server-1`, or pomelo's `env=production id=chat-server-1`).
+//! [Hooks](AppBuilder::before_startup), [components](Component), [events](Event) and
+//! [cron jobs](AppBuilder::cron) do what they do in pomelo.
+//!
 //! The path of a request is in one file, `dispatch.rs`: route, [filters](Filter), handler here or
-//! forward there, filters, answer. Requests of a session start in the order they came, inside the connection's own task;
-//! their answers and all pushes leave through the session's one mailbox, in the order they were
-//! made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
+//! forward there, filters, answer. Requests of a session start in the order they came, inside the
+//! connection's own task; their answers and all pushes leave through the session's one mailbox, in
+//! the order they were made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
 //!
 //! # Features
 //!

@@ -30,7 +30,11 @@ impl Selection {
     /// Completes the configuration by what the command line says about the one server, and looks
     /// whether everything that shall run is there.
     pub(super) fn apply(&self, config: &mut Config) -> Result<(), StartError> {
-        if let ([id], false) = (self.ids.as_slice(), self.overlay.is_empty()) {
+        if let Some((member, _)) = self.overlay.iter().next() {
+            // Without one server it belongs to nobody, or an `id` is misspelt.
+            let [id] = self.ids.as_slice() else {
+                return Err(StartError::Argument(format!("{member}=")));
+            };
             let place = config.servers.iter_mut().find(|one| *one.id == **id);
             let known = place.as_ref().map(|info| (**info).clone());
             let (mut members, server_type) = match (known, self.types.as_slice()) {

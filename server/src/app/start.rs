@@ -14,6 +14,7 @@ use super::lifecycle::Moment;
 use super::running::Running;
 use super::settings::{self, Settings};
 use super::tables::{Place, Tables, front_of};
+use super::watch::Watch;
 use super::{App, AppBuilder, Node, Shared, WeakApp};
 use crate::admin;
 use crate::channel::ChannelService;
@@ -40,16 +41,24 @@ impl AppBuilder {
     /// # Errors
     ///
     /// [`StartError`]; whatever was started is stopped again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the ports and ends every task; components that have started
+    /// are dropped without their `stop`.
     pub async fn start(mut self) -> Result<Running, StartError> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
+        let watched = std::mem::take(&mut self.watched);
+        let watch = Watch::begin(watched, &self.dir, &self.env).await;
         let mut config = match self.config.take() {
             Some(config) => config,
             None => Config::load(&self.dir, &self.env)?,
         };
         self.selection.apply(&mut config)?;
         self.load_files()?;
+        warn_of_idle_crons(&config);
         let opened = self.open(config.servers.clone()).await?;
         let admin = match self.admin {
             Some(address) => {
@@ -63,7 +72,7 @@ impl AppBuilder {
             admin: admin.map(|(listener, _)| listener),
             all_here: opened.known.len() == opened.local.len(),
             crons: config.crons.clone(),
-            watched: std::mem::take(&mut self.watched),
+            watch,
         };
         let loaders = std::mem::take(&mut self.loaders);
         let listeners = std::mem::take(&mut self.listeners);
@@ -197,6 +206,23 @@ struct Opened {
     local: Vec<(ServerSetup, Option<TcpListener>)>,
 }
 
+/// A job for a server that the configuration does not have never runs, and nothing else says so.
+fn warn_of_idle_crons(config: &Config) {
+    for (server_type, cron) in &config.crons {
+        let mut servers = config
+            .servers
+            .iter()
+            .filter(|server| server.server_type == *server_type);
+        let runs = match &cron.server_id {
+            Some(id) => servers.any(|server| server.id == *id),
+            None => servers.next().is_some(),
+        };
+        if !runs {
+            tracing::warn!(?server_type, ?cron, "no server runs this cron job");
+        }
+    }
+}
+
 type Sockets = Vec<(App, TcpListener)>;
 
 /// What begins once the servers are made.
@@ -204,7 +230,7 @@ struct Plan {
     admin: Option<TcpListener>,
     all_here: bool,
     crons: Vec<(Arc<str>, CronEntry)>,
-    watched: Vec<super::watch::Watched>,
+    watch: Watch,
 }
 
 fn addresses_of(sockets: &Sockets) -> Result<HashMap<String, SocketAddr>, StartError> {
@@ -291,10 +317,9 @@ impl Running {
             self.tasks
                 .spawn(connector::serve(app, socket, watching.clone(), limit));
         }
-        if !plan.watched.is_empty() {
+        if !plan.watch.is_empty() {
             let apps = self.apps.clone();
-            self.tasks
-                .spawn(super::watch::run(apps, plan.watched, watching.clone()));
+            self.tasks.spawn(plan.watch.run(apps, watching.clone()));
         }
         for app in &self.apps {
             app.run_hooks(Moment::AfterStartup).await?;

@@ -1,6 +1,6 @@
 //! Files that are read again when they change.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,55 +30,76 @@ pub(super) enum Watched {
     },
 }
 
-/// Looks at the files until the server stops. `app` is any of the process, `apps` are all.
-pub(super) async fn run(apps: Vec<App>, watched: Vec<Watched>, mut phase: watch::Receiver<Phase>) {
-    let Some(app) = apps.first() else { return };
-    let mut seen: Vec<_> = Vec::new();
-    for one in &watched {
-        seen.push(look(app, one).await);
-    }
-    let mut ticks = tokio::time::interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = stopped(&mut phase) => return,
-            _ = ticks.tick() => {}
+/// Files and what was in them.
+pub(super) struct Watch(Vec<(Watched, Content)>);
+
+type Content = Vec<Option<Vec<u8>>>;
+
+impl Watch {
+    /// Looks for the first time. To be done before the files are read, so that no change is missed.
+    pub(super) async fn begin(watched: Vec<Watched>, dir: &Path, env: &str) -> Self {
+        let mut files = Vec::new();
+        for one in watched {
+            let content = look(&one, dir, env).await;
+            files.push((one, content));
         }
-        for (one, before) in watched.iter().zip(&mut seen) {
-            let now = look(app, one).await;
-            if now == *before {
-                continue;
+        Self(files)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Looks again and again until the servers stop; `apps` are all of this process.
+    pub(super) async fn run(mut self, apps: Vec<App>, mut phase: watch::Receiver<Phase>) {
+        let Some(app) = apps.first() else { return };
+        let place = &app.0.shared.place;
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut phase) => return,
+                _ = ticks.tick() => {}
             }
-            *before = now;
-            match one {
-                Watched::Tables => {
-                    if let Err(error) = app.reload_tables() {
-                        tracing::error!(%error, "dictionary and schemas stay as they were");
-                    }
-                }
-                Watched::Setting { key, name } => {
-                    for app in &apps {
-                        if let Err(error) = app.load_config(key, name) {
-                            tracing::error!(key, %error, "the setting stays as it was");
-                        }
-                    }
+            for (watched, before) in &mut self.0 {
+                let now = look(watched, &place.dir, &place.env).await;
+                if now != *before {
+                    *before = now;
+                    read_again(watched, &apps);
                 }
             }
         }
     }
 }
 
-/// The present content of the files, off the runtime's threads.
-async fn look(app: &App, watched: &Watched) -> Vec<Option<Vec<u8>>> {
-    let place = &app.0.shared.place;
+fn read_again(watched: &Watched, apps: &[App]) {
+    match watched {
+        Watched::Tables => {
+            // One server does it for all.
+            if let Some(Err(error)) = apps.first().map(App::reload_tables) {
+                tracing::error!(%error, "dictionary and schemas stay as they were");
+            }
+        }
+        Watched::Setting { key, name } => {
+            for app in apps {
+                if let Err(error) = app.load_config(key, name) {
+                    tracing::error!(key, %error, "the setting stays as it was");
+                }
+            }
+        }
+    }
+}
+
+/// The present content of the files, read off the runtime's threads.
+async fn look(watched: &Watched, dir: &Path, env: &str) -> Content {
     let names = match watched {
         Watched::Tables => TABLES.map(str::to_owned).to_vec(),
         Watched::Setting { name, .. } => {
             vec![name.strip_suffix(".json").unwrap_or(name).to_owned()]
         }
     };
-    let (dir, env): (PathBuf, String) = (place.dir.clone(), place.env.clone());
+    let (dir, env) = (dir.to_owned(), env.to_owned());
     let read = move || {
         let read = |name: &String| std::fs::read(config::place(&dir, &env, name)?).ok();
         names.iter().map(read).collect()

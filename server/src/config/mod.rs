@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pomelo_protocol::protobuf::Protos;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use self::admin::{AdminServer, AdminUser, MasterInfo};
 pub use self::error::{ConfigError, Mistake};
@@ -134,6 +134,10 @@ impl Config {
 }
 
 fn routes(document: &Document) -> Result<Vec<String>, ConfigError> {
+    // What `pomelo init` writes: an object that has no routes.
+    if document.value.as_object().is_some_and(Map::is_empty) {
+        return Ok(Vec::new());
+    }
     let mut mistakes = Mistakes::in_file(&document.file);
     let routes = strings(&document.value);
     if routes.is_none() {

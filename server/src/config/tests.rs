@@ -230,7 +230,7 @@ fn the_other_files_are_looked_through_too() {
         ("adminServer", json!([{"token": "t"}]), "[0].type", text),
         (
             "dictionary",
-            json!({"e": {}}),
+            json!({"e": {"onChat": 1}}),
             "e",
             "must be a list of routes",
         ),
@@ -456,6 +456,31 @@ fn both_layouts_are_read_and_the_shared_one_first() {
             ("chat", "2", "chatCron.b", Some("chat-e")),
         ]
     );
+}
+
+#[test]
+fn what_pomelo_init_writes_is_read() {
+    let dir = Dir::new("init");
+    dir.write(
+        "servers.json",
+        &json!({"e": {"connector": [{
+        "id": "connector-server-1", "host": "127.0.0.1", "port": 3150,
+        "clientHost": "127.0.0.1", "clientPort": 3010, "frontend": true}]}}),
+    );
+    dir.write(
+        "master.json",
+        &json!({"e": {"id": "master-server-1", "host": "127.0.0.1", "port": 3005}}),
+    );
+    dir.write(
+        "adminServer.json",
+        &json!([{"type": "connector", "token": "agar"}]),
+    );
+    for name in ["dictionary", "clientProtos", "serverProtos"] {
+        dir.write(&format!("{name}.json"), &json!({}));
+    }
+    let config = Config::load(&dir.0, "e").unwrap();
+    assert!(config.dictionary.is_empty());
+    assert_eq!(config.client_protos, Some(json!({})));
 }
 
 #[test]

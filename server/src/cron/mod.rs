@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Extensions;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use pomelo_protocol::{Body, Route};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ pub enum CronError {
     #[error("cron is for server {0:?}")]
     OtherServer(Arc<str>),
     /// The time cannot be read.
-    #[error("cron time")]
+    #[error("the cron time cannot be read")]
     Time(#[from] CronTimeError),
 }
 
@@ -109,6 +109,10 @@ pub(crate) struct Crons {
     jobs: Mutex<Vec<Job>>,
     changed: Notify,
 }
+
+/// A clock that goes back by more than this was wrong before: jobs are counted from the new time.
+/// After less they wait, so that none runs twice.
+const SET_BACK: SignedDuration = SignedDuration::from_mins(1);
 
 #[derive(Debug)]
 struct Job {
@@ -217,8 +221,14 @@ pub(crate) async fn run(app: App, mut phase: watch::Receiver<Phase>, limit: Dura
     let crons = app.cron_jobs();
     let mut running: JoinSet<Arc<str>> = JoinSet::new();
     let mut names: HashSet<Arc<str>> = HashSet::new();
+    let mut last = Timestamp::MIN;
     loop {
-        let (due, wait) = crons.due(app.clock());
+        let now = app.clock().now();
+        if last.duration_since(now) > SET_BACK {
+            crons.count_from(now, &app.clock().zone);
+        }
+        last = now;
+        let (due, wait) = crons.due(now, &app.clock().zone);
         for entry in due {
             // A job that is slower than its time would pile up.
             if names.insert(Arc::clone(&entry.id)) {
@@ -250,16 +260,21 @@ pub(crate) async fn run(app: App, mut phase: watch::Receiver<Phase>, limit: Dura
 }
 
 impl Crons {
+    fn count_from(&self, now: Timestamp, zone: &TimeZone) {
+        for job in lock(&self.jobs).iter_mut() {
+            job.next = job.time.next(now, zone);
+        }
+    }
+
     /// Takes the jobs whose time has come, in the order of their times, and says how long the
     /// next one is away. What came due several times while nobody looked runs once.
-    fn due(&self, clock: &Clock) -> (Vec<CronEntry>, Option<Duration>) {
-        let now = clock.now();
+    fn due(&self, now: Timestamp, zone: &TimeZone) -> (Vec<CronEntry>, Option<Duration>) {
         let mut due = Vec::new();
         let mut nearest: Option<Timestamp> = None;
         for job in lock(&self.jobs).iter_mut() {
             if let Some(at) = job.next.filter(|at| *at <= now) {
                 due.push((at, job.entry.clone()));
-                job.next = job.time.next(now, &clock.zone);
+                job.next = job.time.next(now, zone);
             }
             nearest = nearest.into_iter().chain(job.next).min();
         }

@@ -283,7 +283,7 @@ mod tests {
         )
     }
 
-    /// Made by pomelo-scheduler 0.3.9 with `TZ=Asia/Shanghai`.
+    /// Made by `tests/golden/cron.cjs` with pomelo-scheduler 0.3.9.
     #[test]
     fn moments_are_those_of_the_original() {
         let golden = include_str!("../../tests/golden/cron.txt");

@@ -137,7 +137,7 @@ async fn jobs_come_and_go_at_run_time() {
             "cron \"1\" is there already",
             "cron action \"areaCron.c\" is not registered",
             "cron is for server \"chat-2\"",
-            "cron time",
+            "the cron time cannot be read",
         ]
     );
     assert!(matches!(refused[3].1, CronError::Time(_)));
@@ -243,20 +243,28 @@ async fn a_run_is_left_out_while_the_one_before_goes_on_and_a_stop_waits_for_it(
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_is_noticed() {
-    let (app, mut receiver) =
-        app(&json!({"area": [{"id": 1, "time": "0 0 12 * * *", "action": "areaCron.c"}]}));
-    let jump = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let (ahead, origin) = (std::sync::Arc::clone(&jump), Instant::now());
-    let app = app.clock(move || {
-        let ahead = Duration::from_secs(ahead.load(std::sync::atomic::Ordering::Relaxed));
-        SystemTime::UNIX_EPOCH + MONDAY + ahead + origin.elapsed()
-    });
+    let (app, mut receiver) = app(&json!({"area": [
+        {"id": 1, "time": "0 0 12 * * *", "action": "areaCron.c"}]}));
+    let (set, now) = tokio::sync::watch::channel(MONDAY);
+    let origin = Instant::now();
+    let app = app.clock(move || SystemTime::UNIX_EPOCH + *now.borrow() + origin.elapsed());
     let running = app.start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The machine slept for five days: what was missed runs once.
-    jump.store(5 * 24 * 3600, std::sync::atomic::Ordering::Relaxed);
+    let day = Duration::from_secs(24 * 3600);
+    // The machine slept for five days: what was missed runs once, and as soon as it is seen.
+    set.send(MONDAY + 5 * day).unwrap();
     assert_eq!(ran(&mut receiver, 1).await, [at("area-1", "c", 30)]);
     assert_eq!(ran(&mut receiver, 1).await, [at("area-1", "c", 12 * 3600)]);
+    // A step back by seconds runs nothing again.
+    set.send(MONDAY + 5 * day - Duration::from_secs(20))
+        .unwrap();
+    assert_eq!(
+        ran(&mut receiver, 1).await,
+        [at("area-1", "c", 36 * 3600 + 20)]
+    );
+    // A clock that was days ahead does not keep jobs waiting for days.
+    set.send(MONDAY).unwrap();
+    assert_eq!(ran(&mut receiver, 1).await, [at("area-1", "c", 60 * 3600)]);
     running.stop().await;
 }
 

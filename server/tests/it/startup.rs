@@ -332,6 +332,14 @@ async fn one_process_runs_all_servers_some_or_one() {
             Err("unknown or incomplete argument \"--server-id\""),
         ),
         (
+            args("serverid=chat-1"),
+            Err("unknown or incomplete argument \"serverid=\""),
+        ),
+        (
+            args("id=chat-1,chat-2 port=7"),
+            Err("unknown or incomplete argument \"port=\""),
+        ),
+        (
             args("chat-1"),
             Err("unknown or incomplete argument \"chat-1\""),
         ),
