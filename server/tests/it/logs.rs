@@ -1,12 +1,12 @@
 //! What the server logs, for tests about it.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Events of this thread: target, and a line of level and fields.
 #[derive(Clone, Default)]
@@ -15,6 +15,7 @@ pub struct Logs(Arc<Mutex<Vec<(String, String)>>>);
 impl Logs {
     /// From now until the guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
+        share_callsites();
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.clone());
         (logs, guard)
@@ -28,6 +29,15 @@ impl Logs {
         all.retain(|(of, _)| of != target);
         lines
     }
+}
+
+/// Makes tracing ask every subscriber about each place that logs.
+///
+/// While there has been only one in the process, tracing asks that of the thread that first comes
+/// by, and forgets the place for all threads if that thread has none: here another test's.
+pub fn share_callsites() {
+    static OTHER: OnceLock<Dispatch> = OnceLock::new();
+    OTHER.get_or_init(|| Dispatch::new(NoSubscriber::default()));
 }
 
 struct Line(String);

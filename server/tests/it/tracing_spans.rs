@@ -43,6 +43,7 @@ impl Subscriber for Spans {
 
 #[test]
 fn a_span_names_server_session_uid_and_route_and_no_body() {
+    crate::logs::share_callsites();
     let spans = Spans::default();
     tracing::subscriber::with_default(spans.clone(), || {
         let runtime = tokio::runtime::Builder::new_current_thread()
