@@ -315,8 +315,9 @@ impl Session {
     ///
     /// By then the session is gone from the service, but the copy that the
     /// listener gets has uid and settings. On a session that is closed already
-    /// the listener is dropped.
-    pub fn on_closed<F, R>(&self, listener: F)
+    /// the listener is dropped, and the answer is `false`: a handler that did something the
+    /// listener was to undo has to undo it then.
+    pub fn on_closed<F, R>(&self, listener: F) -> bool
     where
         F: FnOnce(ClosedSession) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
@@ -324,17 +325,17 @@ impl Session {
         self.listen(|listeners| {
             let boxed: ClosedListener = Box::new(move |closed| Box::pin(listener(closed)));
             listeners.closed.push(boxed);
-        });
+        })
     }
 
     /// Calls `listener` with the uid each time the session is bound.
     pub fn on_bind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
-        self.listen(|listeners| listeners.bind.push(Arc::new(listener)));
+        let _ = self.listen(|listeners| listeners.bind.push(Arc::new(listener)));
     }
 
     /// Calls `listener` with the uid each time the session is unbound, other than by closing.
     pub fn on_unbind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
-        self.listen(|listeners| listeners.unbind.push(Arc::new(listener)));
+        let _ = self.listen(|listeners| listeners.unbind.push(Arc::new(listener)));
     }
 
     /// A copy as a handler of this frontend gets one: pomelo's `toFrontendSession`.
@@ -457,11 +458,13 @@ impl Session {
         Ok(())
     }
 
-    fn listen(&self, add: impl FnOnce(&mut Listeners)) {
+    fn listen(&self, add: impl FnOnce(&mut Listeners)) -> bool {
         let mut state = lock(&self.inner.state);
-        if state.life != Life::Closed {
-            add(state.listeners.get_or_insert_default());
+        if state.life == Life::Closed {
+            return false;
         }
+        add(state.listeners.get_or_insert_default());
+        true
     }
 }
 

@@ -8,8 +8,10 @@
 )]
 
 mod admin;
+mod backend_sessions;
 mod bad_input;
 mod bounds;
+mod channels;
 mod coders;
 mod crons;
 mod drain;
@@ -22,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod peer;
+mod property;
 mod proxy;
 mod rpc;
 mod sessions;
@@ -31,3 +34,4 @@ mod tables;
 mod tls;
 mod topology;
 mod tracing_spans;
+mod two_frontends;
