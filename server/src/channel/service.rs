@@ -138,10 +138,11 @@ impl Inner {
 }
 
 impl ChannelService {
-    pub(crate) fn new(app: WeakApp, server_id: &str, config: ChannelConfig) -> Self {
+    pub(crate) fn new(app: WeakApp, server_id: &str, mut config: ChannelConfig) -> Self {
+        // The writer alone has it, and lets go of it at the end.
+        let store = config.store.take();
         let prefix = config.prefix.as_deref().unwrap_or(PREFIX);
-        let store = config.store.as_ref();
-        let writer = store.map(|store| Writer::new(Arc::clone(store), prefix, server_id));
+        let writer = store.map(|store| Writer::new(store, prefix, server_id));
         Self {
             inner: Arc::new(Inner {
                 app,
@@ -311,6 +312,13 @@ impl ChannelService {
         }
         writer.start();
         Ok(())
+    }
+
+    /// Lets go of the store, at the end of the application.
+    pub(crate) async fn end_store(&self) {
+        if let Some(writer) = &self.inner.writer {
+            writer.end().await;
+        }
     }
 
     pub(crate) fn broadcast_filter(&self) -> Option<&BroadcastFilter> {
