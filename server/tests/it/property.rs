@@ -3,13 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pomelo_server::{
-    App, Buffer, ChannelConfig, Error, FrontendSession, Msg, PushSchedulers, Running,
+    App, Buffer, ChannelConfig, Error, FrontendSession, Msg, PushSchedulers, Running, State,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use tokio::sync::Notify;
 
 use crate::peer::{Tcp, request};
 use crate::two_frontends::{app, two_frontends};
@@ -84,13 +87,37 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Joins the lobby for as long as the session lasts; may be cut off at either await.
-async fn join(app: App, session: FrontendSession, Msg(uid): Msg<String>) -> Result<(), Error> {
+/// Where [`join`] waits, and how many do.
+#[derive(Default)]
+struct Gate {
+    opens: Notify,
+    joining: AtomicUsize,
+}
+
+struct Joining(Arc<Gate>);
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.0.joining.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Joins the lobby for as long as the session lasts. Waits in the middle for the next
+/// [`Op::Pause`]: the client may be gone by then.
+async fn join(
+    app: App,
+    session: FrontendSession,
+    State(gate): State<Gate>,
+    Msg(uid): Msg<String>,
+) -> Result<(), Error> {
+    gate.joining.fetch_add(1, Ordering::SeqCst);
+    let joining = Joining(gate);
+    let gate = &joining.0.opens;
     session.set("uid", &uid);
     session.push("uid").await?;
-    tokio::task::yield_now().await;
+    gate.notified().await;
     session.bind(&uid).await?;
-    tokio::task::yield_now().await;
+    gate.notified().await;
     let member = format!("{uid}#{}", session.id());
     let lobby = app.channels().create("lobby");
     lobby.add(&member, app.server_id());
@@ -124,6 +151,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let running = two_frontends()
+            .state(Gate::default())
             .handler("connector.p.join", join)
             .handler("connector.p.hang", hang)
             .configure("all", "all", |server| {
@@ -236,7 +264,10 @@ impl World {
                 self.channel(channel % 3).destroy();
                 self.model.remove(&(channel % 3));
             }
-            Op::Pause => tokio::task::yield_now().await,
+            Op::Pause => {
+                self.gate().opens.notify_waiters();
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -260,7 +291,9 @@ impl World {
             let count = |of: fn(&App) -> usize| views.iter().map(of).sum::<usize>();
             while count(|view| view.sessions().connection_count()) != alive
                 || count(|view| view.sessions().count()) != alive
+                || self.gate().joining.load(Ordering::SeqCst) > 0
             {
+                self.gate().opens.notify_waiters();
                 tokio::task::yield_now().await;
             }
         };
@@ -333,6 +366,10 @@ impl World {
         let mut all = app(&self.running, FRONTENDS[client % 2]).sessions().all();
         let place = client.checked_rem(all.len())?;
         Some(all.swap_remove(place))
+    }
+
+    fn gate(&self) -> Arc<Gate> {
+        app(&self.running, "chat-1").state().unwrap()
     }
 
     fn channel(&self, channel: usize) -> pomelo_server::Channel {
