@@ -12,6 +12,7 @@ use super::{Channel, PushReport, broadcast_to, push_to_groups, with_own_route};
 use crate::app::WeakApp;
 use crate::error::PushError;
 use crate::lock;
+use crate::rpc::system::ReachError;
 use crate::session::{Session, Uid};
 use crate::store::{ChannelStore, StoreError, Writer};
 
@@ -238,7 +239,7 @@ impl ChannelService {
             if groups.is_empty() {
                 return Err(PushError::NoUids);
             }
-            let app = self.inner.app.upgrade().ok_or(PushError::Closed)?;
+            let app = self.inner.app.upgrade().ok_or(ReachError::Ended)?;
             push_to_groups(&app, route, message, &groups, &options).await
         }
     }
@@ -284,7 +285,7 @@ impl ChannelService {
         message: &T,
         options: BroadcastOptions,
     ) -> Result<PushReport, PushError> {
-        let app = self.inner.app.upgrade().ok_or(PushError::Closed)?;
+        let app = self.inner.app.upgrade().ok_or(ReachError::Ended)?;
         broadcast_to(&app, server_type, route, message, &options).await
     }
 

@@ -110,6 +110,37 @@ async fn a_uid_may_have_several_sessions_unless_forbidden() {
 }
 
 #[tokio::test]
+async fn of_many_that_bind_one_uid_at_a_time_a_single_session_wins() {
+    let running = two_frontends()
+        .configure("all", "connector", |server| {
+            server.connector(Hybrid::new().heartbeat_secs(3).single_session())
+        })
+        .start()
+        .await
+        .unwrap();
+    let sessions = app(&running, "connector-1").sessions().clone();
+    let mut peers = Vec::new();
+    for _ in 0..8 {
+        peers.push(client(&running, "connector-1").await);
+    }
+    for round in 0..50 {
+        let uid = format!("u{round}");
+        let bound = std::thread::scope(|scope| {
+            let threads: Vec<_> = peers
+                .iter()
+                .map(|(_, session)| scope.spawn(|| session.bind(&uid).is_ok()))
+                .collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.filter(|bound| *bound).count()
+        });
+        assert_eq!((bound, sessions.bound_count()), (1, 1));
+        let winner = sessions.by_uid(&uid).remove(0);
+        winner.unbind(&uid).unwrap();
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_backend_reads_and_changes_sessions_of_any_frontend() {
     let running = two_frontends().start().await.unwrap();
     let (mut peer, session) = client(&running, "connector-2").await;

@@ -127,10 +127,10 @@ async fn a_selector_chooses_per_message_and_the_order_stays() {
         );
         seeing.lock().unwrap().push(entry);
         match message.kind {
-            OutboundKind::Response => "now".into(),
-            _ if message.options["urgent"] == true => "now".into(),
-            _ if message.options["lost"] == true => "nobody".into(),
-            _ => "later".into(),
+            OutboundKind::Response => "now",
+            _ if message.options["urgent"] == true => "now",
+            _ if message.options["lost"] == true => "nobody",
+            _ => "later",
         }
     })
     .with("now", Direct)
