@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
+use futures_util::FutureExt;
 use pomelo_protocol::{CloseReason, Frame, ServerSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -232,9 +234,7 @@ impl Session {
             });
             state.heard(|listeners| &listeners.bind)
         };
-        for listener in listeners {
-            listener(&uid);
-        }
+        tell(&listeners, &uid);
         Ok(())
     }
 
@@ -269,9 +269,7 @@ impl Session {
             });
             state.heard(|listeners| &listeners.unbind)
         };
-        for listener in listeners {
-            listener(&uid);
-        }
+        tell(&listeners, &uid);
         Ok(())
     }
 
@@ -323,12 +321,21 @@ impl Session {
         R: Future<Output = ()> + Send + 'static,
     {
         self.listen(|listeners| {
-            let boxed: ClosedListener = Box::new(move |closed| Box::pin(listener(closed)));
+            // What panics in a listener, or already in making its future, ends that one alone.
+            let boxed: ClosedListener = Box::new(move |closed| {
+                let listening = async move { listener(closed).await };
+                Box::pin(async move {
+                    if AssertUnwindSafe(listening).catch_unwind().await.is_err() {
+                        tracing::error!("a closed listener panicked");
+                    }
+                })
+            });
             listeners.closed.push(boxed);
         })
     }
 
-    /// Calls `listener` with the uid each time the session is bound.
+    /// Calls `listener` with the uid each time the session is bound. A panic is logged and nothing
+    /// else.
     pub fn on_bind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
         let _ = self.listen(|listeners| listeners.bind.push(Arc::new(listener)));
     }
@@ -403,9 +410,8 @@ impl Session {
         Some(read(&uid, state.login.as_deref_mut()?))
     }
 
-    /// Takes the session out of the service and answers the futures of its `closed` listeners.
-    ///
-    /// The event follows the calls of the listeners, as at pomelo; their futures run later.
+    /// Takes the session out of the service and answers the futures of its `closed` listeners;
+    /// nothing of the user's runs before they are polled.
     pub(crate) fn close(&self, reason: &CloseReason) -> Vec<Closing> {
         self.leave();
         self.inner.mailbox.end(Ending::Close);
@@ -482,6 +488,15 @@ impl Table {
     fn emit(&self, event: impl FnOnce() -> Event) {
         if let Some(app) = self.app.upgrade() {
             app.emit_with(event);
+        }
+    }
+}
+
+/// A listener that panics keeps neither the others nor the caller from going on.
+fn tell(listeners: &[UidListener], uid: &Uid) {
+    for listener in listeners {
+        if catch_unwind(AssertUnwindSafe(|| listener(uid))).is_err() {
+            tracing::error!("a bind or unbind listener panicked");
         }
     }
 }

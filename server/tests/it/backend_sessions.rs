@@ -462,3 +462,24 @@ async fn connections_cut_off_with_the_application_leave_no_session() {
         (0, 0)
     );
 }
+
+#[tokio::test]
+async fn a_listener_that_panics_ends_nothing_but_itself() {
+    let running = two_frontends().start().await.unwrap();
+    let sessions = app(&running, "connector-1").sessions().clone();
+    let (mut peer, session) = client(&running, "connector-1").await;
+    let (heard, mut hears) = mpsc::channel(8);
+    session.on_bind(|_| panic!("on purpose"));
+    let bound = heard.clone();
+    session.on_bind(move |uid| bound.try_send(uid.to_string()).unwrap());
+    session.on_closed(|_| -> std::future::Ready<()> { panic!("on purpose") });
+    session.on_closed(async |_| panic!("on purpose"));
+    session.on_closed(async move |_| heard.try_send("closed".to_owned()).unwrap());
+    session.bind("u").unwrap();
+    session.kick(Some("bye"));
+    assert_eq!(peer.rest().await, package(5, br#"{"reason":"bye"}"#));
+    assert_eq!(hears.recv().await.as_deref(), Some("u"));
+    assert_eq!(hears.recv().await.as_deref(), Some("closed"));
+    running.stop().await;
+    assert_eq!((sessions.count(), sessions.connection_count()), (0, 0));
+}
