@@ -45,10 +45,16 @@
 //! connection's own task; their answers and all pushes leave through the session's one mailbox, in
 //! the order they were made. A peer that does not read fills its own mailbox and nothing else: see [`Overflow`].
 //!
+//! The path of a push: [`Channel`], one call to each frontend of its members, where the message is
+//! encoded once, then a reference count and a place in the mailbox for each session. When it enters
+//! the mailbox is the [`PushSchedulers`]' choice.
+//!
 //! # Features
 //!
 //! - `tls`: TLS on the clients' port, `Tls`; rustls with ring, which needs a C compiler.
 //! - `crypto`: messages signed by clients, `Hybrid::use_crypto`.
+//! - `store`: channels survive a restart in a file, `RedbStore`. A [`ChannelStore`] of the
+//!   application's own needs no feature.
 //!
 //! # Watching it
 //!

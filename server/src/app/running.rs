@@ -109,6 +109,9 @@ impl Running {
         {
             tracing::error!("the store did not take the last changes of channels in time");
         }
+        for app in &self.apps {
+            app.channels().end_store().await;
+        }
     }
 }
 

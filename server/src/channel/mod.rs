@@ -205,8 +205,8 @@ impl Channel {
                 }
                 state.members.snapshot()
             };
-            let service = self.inner.service.upgrade().ok_or(PushError::Closed)?;
-            let app = service.app.upgrade().ok_or(PushError::Closed)?;
+            let service = self.inner.service.upgrade().ok_or(ReachError::Ended)?;
+            let app = service.app.upgrade().ok_or(ReachError::Ended)?;
             if groups.is_empty() {
                 return Ok(PushReport::default());
             }

@@ -12,6 +12,7 @@ use super::{Channel, PushReport, broadcast_to, push_to_groups, with_own_route};
 use crate::app::WeakApp;
 use crate::error::PushError;
 use crate::lock;
+use crate::rpc::system::ReachError;
 use crate::session::{Session, Uid};
 use crate::store::{ChannelStore, StoreError, Writer};
 
@@ -138,10 +139,11 @@ impl Inner {
 }
 
 impl ChannelService {
-    pub(crate) fn new(app: WeakApp, server_id: &str, config: ChannelConfig) -> Self {
+    pub(crate) fn new(app: WeakApp, server_id: &str, mut config: ChannelConfig) -> Self {
+        // The writer alone has it, and lets go of it at the end.
+        let store = config.store.take();
         let prefix = config.prefix.as_deref().unwrap_or(PREFIX);
-        let store = config.store.as_ref();
-        let writer = store.map(|store| Writer::new(Arc::clone(store), prefix, server_id));
+        let writer = store.map(|store| Writer::new(store, prefix, server_id));
         Self {
             inner: Arc::new(Inner {
                 app,
@@ -237,7 +239,7 @@ impl ChannelService {
             if groups.is_empty() {
                 return Err(PushError::NoUids);
             }
-            let app = self.inner.app.upgrade().ok_or(PushError::Closed)?;
+            let app = self.inner.app.upgrade().ok_or(ReachError::Ended)?;
             push_to_groups(&app, route, message, &groups, &options).await
         }
     }
@@ -283,7 +285,7 @@ impl ChannelService {
         message: &T,
         options: BroadcastOptions,
     ) -> Result<PushReport, PushError> {
-        let app = self.inner.app.upgrade().ok_or(PushError::Closed)?;
+        let app = self.inner.app.upgrade().ok_or(ReachError::Ended)?;
         broadcast_to(&app, server_type, route, message, &options).await
     }
 
@@ -311,6 +313,13 @@ impl ChannelService {
         }
         writer.start();
         Ok(())
+    }
+
+    /// Lets go of the store, at the end of the application.
+    pub(crate) async fn end_store(&self) {
+        if let Some(writer) = &self.inner.writer {
+            writer.end().await;
+        }
     }
 
     pub(crate) fn broadcast_filter(&self) -> Option<&BroadcastFilter> {

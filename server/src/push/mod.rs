@@ -2,6 +2,7 @@
 
 mod buffer;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ impl PushScheduler for Direct {
     }
 }
 
-type Selector = dyn Fn(&Outbound<'_>) -> Arc<str> + Send + Sync;
+type Selector = dyn Fn(&Outbound<'_>) -> Cow<'static, str> + Send + Sync;
 
 /// The push scheduler of a frontend, or several with a function that chooses one per message:
 /// pomelo's `pushSchedulerConfig`.
@@ -92,8 +93,8 @@ type Selector = dyn Fn(&Outbound<'_>) -> Arc<str> + Send + Sync;
 ///
 /// // Answers at once, pushes up to 20 ms later and then together.
 /// let schedulers = PushSchedulers::select(|message| match message.kind {
-///     OutboundKind::Response => "direct".into(),
-///     _ => "buffer".into(),
+///     OutboundKind::Response => "direct",
+///     _ => "buffer",
 /// })
 /// .with("direct", Direct)
 /// .with("buffer", Buffer::new());
@@ -129,10 +130,14 @@ impl PushSchedulers {
 
     /// Several schedulers, added by [`with`](Self::with); `selector` answers the id of the one for
     /// a message. It is called once per message and frontend, and not for each receiver.
-    pub fn select(selector: impl Fn(&Outbound<'_>) -> Arc<str> + Send + Sync + 'static) -> Self {
+    pub fn select<F, I>(selector: F) -> Self
+    where
+        F: Fn(&Outbound<'_>) -> I + Send + Sync + 'static,
+        I: Into<Cow<'static, str>>,
+    {
         Self {
             list: Vec::new(),
-            selector: Some(Arc::new(selector)),
+            selector: Some(Arc::new(move |message| selector(message).into())),
         }
     }
 
@@ -149,9 +154,9 @@ impl PushSchedulers {
             None => self.list.first(),
             Some(selector) => {
                 let id = selector(message);
-                let chosen = self.list.iter().find(|(other, _)| *other == id);
+                let chosen = self.list.iter().find(|(other, _)| **other == *id);
                 if chosen.is_none() {
-                    return Err(PushError::NoScheduler(id.to_string()));
+                    return Err(PushError::NoScheduler(id.into_owned()));
                 }
                 chosen
             }

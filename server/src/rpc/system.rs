@@ -219,3 +219,163 @@ fn push_to<M: Serialize>(
     }
     Ok(delivery)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::mailbox::Taken;
+    use crate::session::Owned;
+
+    async fn frontend() -> App {
+        let servers = json!({"test": {"connector": [
+            {"id": "connector-1", "host": "127.0.0.1", "port": 1, "clientPort": 0, "frontend": true}]}});
+        let running = App::builder()
+            .env("test")
+            .config(Config::from_servers(&servers, "test").unwrap())
+            .start()
+            .await
+            .unwrap();
+        running.app("connector-1").unwrap().clone()
+    }
+
+    fn session(app: &App) -> Owned {
+        let front = app.front().unwrap();
+        let peer = ([127, 0, 0, 1], 1).into();
+        app.sessions()
+            .create(peer, front.hybrid.mailbox, front.settings())
+    }
+
+    /// Makes the call as an engine between processes would: as bytes, there and back.
+    fn over<Sent, Received>(server: &App, call: Sent) -> Result<Received::Answer, Received::Error>
+    where
+        Sent: Serialize,
+        Received: SystemCall<Answer: Serialize + DeserializeOwned + PartialEq + Debug>,
+        Received: DeserializeOwned,
+    {
+        let bytes = serde_json::to_vec(&call).unwrap();
+        let received: Received = serde_json::from_slice(&bytes).unwrap();
+        let answer = received.run(server)?;
+        let bytes = serde_json::to_vec(&answer).unwrap();
+        let back = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(answer, back);
+        Ok(back)
+    }
+
+    fn same<C>(server: &App, call: C) -> Result<C::Answer, SessionError>
+    where
+        C: SystemCall<Error = SessionError> + Serialize + DeserializeOwned,
+        C::Answer: Serialize + DeserializeOwned + PartialEq + Debug,
+    {
+        over::<C, C>(server, call)
+    }
+
+    #[tokio::test]
+    async fn calls_and_answers_are_plain_data() {
+        let app = frontend().await;
+        let one = session(&app);
+        let two = session(&app);
+        let (sid, uid) = (one.id(), Uid::from("u:1"));
+        let bind = |sid| Bind {
+            sid,
+            uid: "u:1".into(),
+        };
+        same(&app, bind(sid)).unwrap();
+        same(&app, bind(two.id())).unwrap();
+        assert_eq!(same(&app, bind(9)), Err(SessionError::Gone(9)));
+        let key = "k".to_owned();
+        let value = Some(json!({"deep": [1.5, null]}));
+        let push = Push { sid, key, value };
+        same(&app, push).unwrap();
+        let settings = Map::from_iter([("l".to_owned(), json!(2))]);
+        same(&app, PushAll { sid, settings }).unwrap();
+        let got = same(&app, GetBySid { sid }).unwrap().unwrap();
+        assert_eq!(got, one.export());
+        assert_eq!(got.settings.len(), 2);
+        assert_eq!(same(&app, GetBySid { sid: 9 }).unwrap(), None);
+        let all = same(&app, GetByUid { uid: uid.clone() }).unwrap();
+        assert_eq!(all, [one.export(), two.export()]);
+
+        let uids = [uid.clone(), Uid::from("nobody")];
+        let message = json!({"n": 1});
+        let options = json!({"for": "the scheduler"});
+        let pushed = over::<_, PushMessage<'static, Value>>(
+            &app,
+            PushMessage {
+                route: Cow::Borrowed("onX"),
+                message: &message,
+                uids: Cow::Borrowed(&uids),
+                options: Cow::Borrowed(&options),
+            },
+        );
+        let delivery = pushed.unwrap();
+        assert_eq!((delivery.delivered, delivery.overflowed), (2, 0));
+        assert_eq!(delivery.failed, uids[1..]);
+        let options = BroadcastOptions::new().bound_only().filter_param(1);
+        let pushed = over::<_, Broadcast<'static, Value>>(
+            &app,
+            Broadcast {
+                route: Cow::Borrowed("onX"),
+                message: &message,
+                options: Cow::Borrowed(&options),
+            },
+        );
+        assert_eq!(pushed.unwrap().delivered, 2);
+        // The frames are those of a push within the process.
+        let direct = PushMessage {
+            route: Cow::Borrowed("onX"),
+            message: &message,
+            uids: Cow::Borrowed(&uids[..1]),
+            options: Cow::Owned(Value::Null),
+        };
+        direct.run(&app).unwrap();
+        let mut frames = VecDeque::new();
+        assert_eq!(one.mailbox().take(&mut frames), Taken::default());
+        assert_eq!(frames.len(), 3);
+        assert!(frames.iter().all(|frame| frame == &frames[0]));
+
+        let unbind = Unbind {
+            sid,
+            uid: uid.clone(),
+        };
+        same(&app, unbind).unwrap();
+        let reason = Some("bye".to_owned());
+        let kick = KickByUid { uid, reason };
+        assert_eq!(same(&app, kick), Ok(1));
+        let kick = |sid| KickBySid { sid, reason: None };
+        assert_eq!(same(&app, kick(sid)), Ok(true));
+        assert_eq!(same(&app, kick(sid)), Ok(false));
+        assert_eq!(app.sessions().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_shared_and_not_copied() {
+        let app = frontend().await;
+        let sessions: Vec<Owned> = (0..3).map(|_| session(&app)).collect();
+        for session in &sessions {
+            session.bind("u").unwrap();
+        }
+        let push = PushMessage {
+            route: Cow::Borrowed("onX"),
+            message: "x".repeat(1000),
+            uids: Cow::Owned(vec!["u".into()]),
+            options: Cow::Owned(Value::Null),
+        };
+        assert_eq!(push.run(&app).unwrap().delivered, 3);
+        let places: Vec<*const u8> = sessions
+            .iter()
+            .map(|session| {
+                let mut frames = VecDeque::new();
+                session.mailbox().take(&mut frames);
+                frames[0].as_bytes().as_ptr()
+            })
+            .collect();
+        assert!(places.iter().all(|place| *place == places[0]));
+    }
+}

@@ -293,15 +293,15 @@ impl Deref for FrontendSession {
 }
 
 impl FrontendSession {
-    /// Calls `listener` when the session is closed; see [`Session::on_closed`].
-    pub fn on_closed<F, R>(&self, listener: F)
+    /// Calls `listener` when the session is closed; `false` if it is already. See
+    /// [`Session::on_closed`].
+    pub fn on_closed<F, R>(&self, listener: F) -> bool
     where
         F: FnOnce(ClosedSession) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        if let Some(session) = self.local() {
-            session.on_closed(listener);
-        }
+        self.local()
+            .is_some_and(|session| session.on_closed(listener))
     }
 
     /// Calls `listener` with the uid each time the session is bound, by whomever.

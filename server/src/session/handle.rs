@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
+use futures_util::FutureExt;
 use pomelo_protocol::{CloseReason, Frame, ServerSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -232,9 +234,7 @@ impl Session {
             });
             state.heard(|listeners| &listeners.bind)
         };
-        for listener in listeners {
-            listener(&uid);
-        }
+        tell(&listeners, &uid);
         Ok(())
     }
 
@@ -269,9 +269,7 @@ impl Session {
             });
             state.heard(|listeners| &listeners.unbind)
         };
-        for listener in listeners {
-            listener(&uid);
-        }
+        tell(&listeners, &uid);
         Ok(())
     }
 
@@ -315,26 +313,36 @@ impl Session {
     ///
     /// By then the session is gone from the service, but the copy that the
     /// listener gets has uid and settings. On a session that is closed already
-    /// the listener is dropped.
-    pub fn on_closed<F, R>(&self, listener: F)
+    /// the listener is dropped, and the answer is `false`: a handler that did something the
+    /// listener was to undo has to undo it then.
+    pub fn on_closed<F, R>(&self, listener: F) -> bool
     where
         F: FnOnce(ClosedSession) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
         self.listen(|listeners| {
-            let boxed: ClosedListener = Box::new(move |closed| Box::pin(listener(closed)));
+            // What panics in a listener, or already in making its future, ends that one alone.
+            let boxed: ClosedListener = Box::new(move |closed| {
+                let listening = async move { listener(closed).await };
+                Box::pin(async move {
+                    if AssertUnwindSafe(listening).catch_unwind().await.is_err() {
+                        tracing::error!("a closed listener panicked");
+                    }
+                })
+            });
             listeners.closed.push(boxed);
-        });
+        })
     }
 
-    /// Calls `listener` with the uid each time the session is bound.
+    /// Calls `listener` with the uid each time the session is bound. A panic is logged and nothing
+    /// else.
     pub fn on_bind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
-        self.listen(|listeners| listeners.bind.push(Arc::new(listener)));
+        let _ = self.listen(|listeners| listeners.bind.push(Arc::new(listener)));
     }
 
     /// Calls `listener` with the uid each time the session is unbound, other than by closing.
     pub fn on_unbind(&self, listener: impl Fn(&Uid) + Send + Sync + 'static) {
-        self.listen(|listeners| listeners.unbind.push(Arc::new(listener)));
+        let _ = self.listen(|listeners| listeners.unbind.push(Arc::new(listener)));
     }
 
     /// A copy as a handler of this frontend gets one: pomelo's `toFrontendSession`.
@@ -402,9 +410,8 @@ impl Session {
         Some(read(&uid, state.login.as_deref_mut()?))
     }
 
-    /// Takes the session out of the service and answers the futures of its `closed` listeners.
-    ///
-    /// The event follows the calls of the listeners, as at pomelo; their futures run later.
+    /// Takes the session out of the service and answers the futures of its `closed` listeners;
+    /// nothing of the user's runs before they are polled.
     pub(crate) fn close(&self, reason: &CloseReason) -> Vec<Closing> {
         self.leave();
         self.inner.mailbox.end(Ending::Close);
@@ -457,11 +464,13 @@ impl Session {
         Ok(())
     }
 
-    fn listen(&self, add: impl FnOnce(&mut Listeners)) {
+    fn listen(&self, add: impl FnOnce(&mut Listeners)) -> bool {
         let mut state = lock(&self.inner.state);
-        if state.life != Life::Closed {
-            add(state.listeners.get_or_insert_default());
+        if state.life == Life::Closed {
+            return false;
         }
+        add(state.listeners.get_or_insert_default());
+        true
     }
 }
 
@@ -479,6 +488,15 @@ impl Table {
     fn emit(&self, event: impl FnOnce() -> Event) {
         if let Some(app) = self.app.upgrade() {
             app.emit_with(event);
+        }
+    }
+}
+
+/// A listener that panics keeps neither the others nor the caller from going on.
+fn tell(listeners: &[UidListener], uid: &Uid) {
+    for listener in listeners {
+        if catch_unwind(AssertUnwindSafe(|| listener(uid))).is_err() {
+            tracing::error!("a bind or unbind listener panicked");
         }
     }
 }

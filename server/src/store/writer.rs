@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::{ChannelStore, StoreChange, StoreError};
 use crate::lock;
@@ -23,11 +23,12 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     /// `<prefix>:<server id>`
     key: String,
-    task: Mutex<Option<AbortHandle>>,
+    /// None after the end: whoever keeps a handle to a channel does not keep the store open.
+    store: Mutex<Option<Arc<dyn ChannelStore>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
-    store: Arc<dyn ChannelStore>,
     noted: Mutex<Noted>,
     arrived: Notify,
     /// The number of the last change that is in the store.
@@ -60,11 +61,11 @@ impl Writer {
     pub(crate) fn new(store: Arc<dyn ChannelStore>, prefix: &str, server_id: &str) -> Self {
         Self {
             shared: Arc::new(Shared {
-                store,
                 noted: Mutex::default(),
                 arrived: Notify::new(),
                 written: watch::Sender::new(0),
             }),
+            store: Mutex::new(Some(store)),
             key: format!("{prefix}:{server_id}"),
             task: Mutex::default(),
         }
@@ -72,7 +73,9 @@ impl Writer {
 
     /// What is stored: channels, each with pairs of frontend id and uid.
     pub(crate) async fn load(&self) -> Result<Vec<(String, Vec<(String, String)>)>, StoreError> {
-        let store = &self.shared.store;
+        let Some(store) = self.store() else {
+            return Ok(Vec::new());
+        };
         let mut channels = Vec::new();
         for key in store.load(&self.key).await? {
             let name = key
@@ -98,16 +101,32 @@ impl Writer {
 
     /// Begins to write; called on the runtime.
     pub(crate) fn start(&self) {
+        let Some(store) = self.store() else { return };
         let shared = Arc::clone(&self.shared);
         let task = tokio::spawn(async move {
             loop {
                 shared.arrived.notified().await;
-                shared.write().await;
+                shared.write(&*store).await;
             }
         });
-        if let Some(other) = lock(&self.task).replace(task.abort_handle()) {
+        if let Some(other) = lock(&self.task).replace(task) {
             other.abort();
         }
+    }
+
+    /// Stops writing and lets go of the store. What is not [flushed](Self::flush) is lost.
+    pub(crate) async fn end(&self) {
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            task.abort();
+            // Aborted, or it has panicked with the store: it holds nothing any more either way.
+            drop(task.await);
+        }
+        drop(lock(&self.store).take());
+    }
+
+    fn store(&self) -> Option<Arc<dyn ChannelStore>> {
+        lock(&self.store).clone()
     }
 
     pub(crate) fn create(&self, channel: &str) {
@@ -171,14 +190,18 @@ impl Drop for Writer {
 
 impl Shared {
     /// Writes what is noted, again and again until the store takes it.
-    async fn write(&self) {
+    async fn write(&self, store: &dyn ChannelStore) {
         let mut failures: u64 = 0;
         loop {
             let (sets, last) = {
                 let mut noted = lock(&self.noted);
                 (std::mem::take(&mut noted.sets), noted.last)
             };
-            match self.store.apply(changes(&sets)).await {
+            // Noted while the last batch was put together, and written with it.
+            if sets.is_empty() {
+                return;
+            }
+            match store.apply(changes(&sets)).await {
                 Ok(()) => {
                     self.written.send_replace(last);
                     return;

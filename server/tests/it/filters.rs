@@ -790,7 +790,10 @@ async fn options_of_an_answer_reach_the_push_scheduler() {
         let line = format!("{:?} {}", message.kind, message.options);
         sender.lock().unwrap().send(line).unwrap();
         assert_ne!(message.options["id"], "panic");
-        message.options["id"].as_str().unwrap_or("direct").into()
+        message.options["id"]
+            .as_str()
+            .unwrap_or("direct")
+            .to_owned()
     })
     .with("direct", Direct);
     let chosen = async |Msg(id): Msg<String>| Reply::new(1).with_options(json!({ "id": id }));

@@ -8,8 +8,10 @@
 )]
 
 mod admin;
+mod backend_sessions;
 mod bad_input;
 mod bounds;
+mod channels;
 mod coders;
 mod crons;
 mod drain;
@@ -22,12 +24,16 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod peer;
+mod property;
 mod proxy;
 mod rpc;
+mod schedulers;
 mod sessions;
 mod sockets;
 mod startup;
+mod store;
 mod tables;
 mod tls;
 mod topology;
 mod tracing_spans;
+mod two_frontends;

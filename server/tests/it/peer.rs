@@ -184,6 +184,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tcp<S> {
         self.stream.flush().await.unwrap();
     }
 
+    /// Sends to a server that may have closed.
+    pub async fn try_send(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes).await);
+    }
+
+    /// Whether the connection still answers; what else it says is read over.
+    pub async fn echoes(&mut self) -> bool {
+        const ID: u8 = 127;
+        let echo = request(ID, "connector.entryHandler.nothing", "{}");
+        self.try_send(&echo).await;
+        let expected = response(ID, "{}");
+        loop {
+            let mut head = [0; 4];
+            let read = timeout(PATIENCE, self.stream.read_exact(&mut head)).await;
+            if read.expect("neither an answer nor an end").is_err() {
+                return false;
+            }
+            let len = u32::from_be_bytes([0, head[1], head[2], head[3]]);
+            let mut package = head.to_vec();
+            package.extend(self.exactly(len as usize).await);
+            if package == expected {
+                return true;
+            }
+        }
+    }
+
     pub async fn exactly(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         timeout(PATIENCE, self.stream.read_exact(&mut bytes))
