@@ -248,11 +248,8 @@ mod tests {
     fn session(app: &App) -> Owned {
         let front = app.front().unwrap();
         let peer = ([127, 0, 0, 1], 1).into();
-        app.sessions().create(
-            peer,
-            front.hybrid.mailbox,
-            std::sync::Arc::clone(front.offered().settings()),
-        )
+        let tables = front.offered().settings().clone();
+        app.sessions().create(peer, front.hybrid.mailbox, tables)
     }
 
     /// Makes the call as an engine between processes would: as bytes, there and back.
