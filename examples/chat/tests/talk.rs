@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// No line takes this long unless something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program with some arguments; killed at the end of the test.
 struct Chat {
     process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Chat {
@@ -20,7 +26,14 @@ impl Chat {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in output.lines() {
+                // A test that has seen enough listens no longer.
+                let _ = sender.send(line.unwrap());
+            }
+        });
         Self { process, lines }
     }
 
@@ -29,7 +42,8 @@ impl Chat {
         let mut servers = Self::start(&["serve", "--free-ports"]);
         let gate = loop {
             let line = servers.line();
-            if let Some((_, port)) = line.split_once("gate-server-1        listens on 0.0.0.0:") {
+            if line.starts_with("gate-server-1 ") {
+                let (_, port) = line.rsplit_once(':').expect("an address");
                 break format!("{scheme}://127.0.0.1:{port}");
             }
         };
@@ -41,7 +55,7 @@ impl Chat {
     }
 
     fn line(&mut self) -> String {
-        self.lines.next().expect("another line").unwrap()
+        self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
     fn says(&mut self, lines: &[&str]) {
@@ -62,7 +76,7 @@ impl Chat {
     /// Ends the input; returns whether all went well, the rest of the output, and the errors.
     fn end(mut self) -> (bool, Vec<String>, String) {
         drop(self.process.stdin.take());
-        let rest = self.lines.by_ref().map(Result::unwrap).collect();
+        let rest = self.lines.iter().collect();
         let mut errors = String::new();
         let mut stderr = self.process.stderr.take().unwrap();
         stderr.read_to_string(&mut errors).unwrap();
