@@ -39,7 +39,7 @@ impl Chat {
 
     /// The servers, and the address of their gate over one of the transports.
     fn serve(scheme: &str) -> (Self, String) {
-        let mut servers = Self::start(&["serve", "--free-ports"]);
+        let servers = Self::start(&["serve", "--free-ports"]);
         let gate = loop {
             let line = servers.line();
             if line.starts_with("gate-server-1 ") {
@@ -54,11 +54,11 @@ impl Chat {
         Self::start(&["talk", name, room, "--gate", gate])
     }
 
-    fn line(&mut self) -> String {
+    fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
-    fn says(&mut self, lines: &[&str]) {
+    fn says(&self, lines: &[&str]) {
         for line in lines {
             assert_eq!(self.line(), *line);
         }
@@ -95,7 +95,7 @@ impl Drop for Chat {
 #[test]
 fn lines_arrive_in_the_order_they_were_typed() {
     let (_servers, gate) = Chat::serve("ws");
-    let mut bob = Chat::talk("bob", "lobby", &gate);
+    let bob = Chat::talk("bob", "lobby", &gate);
     bob.says(&["* bob entered lobby; here are: bob"]);
     let mut ann = Chat::talk("ann", "lobby", &gate);
     ann.hear("hi 😀\n@bob psst\n@carl hey\n/dance\ncaf\u{e9}\r\n".as_bytes());
@@ -142,7 +142,7 @@ fn lines_arrive_in_the_order_they_were_typed() {
 #[test]
 fn a_name_is_taken_once_in_a_room() {
     let (_servers, gate) = Chat::serve("tcp");
-    let mut bob = Chat::talk("bob", "lobby", &gate);
+    let bob = Chat::talk("bob", "lobby", &gate);
     bob.says(&["* bob entered lobby; here are: bob"]);
     let (well, _, errors) = Chat::talk("bob", "lobby", &gate).end();
     assert!(!well);
