@@ -4,7 +4,7 @@
 import { Emitter, call } from './emitter.js';
 import { signer } from './sign.js';
 
-const [READY, RESPONSE, PUSH, KICKED, DROPPED, CLOSED, MESSAGE, BAD_BODY] = [0, 1, 2, 3, 4, 5, 6, 7];
+const [READY, RESPONSE, PUSH, KICKED, DROPPED, CLOSED, RAW, BAD_BODY] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 const OLD_CLIENT = 501;
 /** Calls that wait for the module, the socket and the handshake: as many as the core lets wait for responses. */
@@ -260,7 +260,7 @@ export class Pomelo extends Emitter {
       case PUSH:
         this.emit(event[1], event[2]);
         break;
-      case MESSAGE: {
+      case RAW: {
         const msg = call(params.decode, this, [event[0]]);
         if (!msg) break;
         if (msg.id) {
@@ -393,9 +393,11 @@ export class Pomelo extends Emitter {
 
   /** What the client by itself reads in a message; for `params.decode`. */
   decode(bytes) {
-    const [kind, id, route, body] = this.#session.core.decode(new Uint8Array(bytes));
+    const event = this.#session.core.decode(new Uint8Array(bytes));
+    if (!event) return undefined;
+    const [kind, id, route, body] = event;
     if (kind === RESPONSE || kind === PUSH) return { id: id ?? 0, route, body };
-    this.told(this.#session, [kind, id, route, body]);
+    this.told(this.#session, event);
     return undefined;
   }
 }

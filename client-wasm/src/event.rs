@@ -13,7 +13,7 @@ const PUSH: u32 = 2;
 const KICKED: u32 = 3;
 const DROPPED: u32 = 4;
 const CLOSED: u32 = 5;
-const MESSAGE: u32 = 6;
+const RAW: u32 = 6;
 /// A response or push whose body cannot be read.
 const BAD_BODY: u32 = 7;
 
@@ -27,7 +27,7 @@ pub(crate) fn tell(event: ClientEvent<Js>) -> JsValue {
             tell_body(PUSH, JsValue::UNDEFINED, route.as_str(), &body)
         }
         ClientEvent::Kicked(reason) => list([KICKED.into(), reason.into()]),
-        ClientEvent::Message(message) => list([MESSAGE.into(), message.to_vec().into()]),
+        ClientEvent::Raw(message) => list([RAW.into(), message.to_vec().into()]),
         ClientEvent::Dropped(dropped) => {
             let (word, detail) = match dropped {
                 Dropped::Malformed(error) => decode_error(error),
@@ -56,12 +56,6 @@ pub(crate) fn tell(event: ClientEvent<Js>) -> JsValue {
         }
         _ => JsValue::UNDEFINED,
     }
-}
-
-/// A message that would end the connection if the connection had read it.
-pub(crate) fn tell_bad_message(error: DecodeError) -> JsValue {
-    let (word, detail) = decode_error(error);
-    tell_error(DROPPED, word, detail)
 }
 
 fn tell_body(kind: u32, id: JsValue, route: &str, body: &Body) -> JsValue {

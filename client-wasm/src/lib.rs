@@ -158,11 +158,12 @@ impl Connection {
         self.machine.send_message(message).map_err(refusal)
     }
 
-    /// What the connection reads in a message, told like an event.
+    /// What the connection reads in a message, told like an event; undefined if it is empty, which
+    /// ends the connection.
     pub fn decode(&mut self, message: Vec<u8>) -> JsValue {
-        match self.machine.read_message(&Bytes::from(message)) {
-            Ok(event) => event::tell(event),
-            Err(error) => event::tell_bad_message(error),
+        match self.machine.decode(&Bytes::from(message)) {
+            Some(event) => event::tell(event),
+            None => JsValue::UNDEFINED,
         }
     }
 
