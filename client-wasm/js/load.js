@@ -1,4 +1,5 @@
-import * as core from './core/pomelo_bg.js';
+// The glue that wasm-bindgen makes; pack.mjs says where it is.
+import * as core from 'pomelo-core';
 
 /** Answers the core's connection class once the module at `url` runs. */
 export async function load(url) {

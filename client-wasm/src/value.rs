@@ -34,7 +34,9 @@ extern "C" {
     #[wasm_bindgen(js_namespace = Array, js_name = of)]
     fn empty_list() -> JsValue;
     #[wasm_bindgen(js_namespace = Array, js_name = of)]
-    fn pair(name: &str, value: &JsValue) -> JsValue;
+    fn pair(name: &JsValue, value: &JsValue) -> JsValue;
+    #[wasm_bindgen(js_name = Number)]
+    fn number_of(text: &str) -> f64;
     #[wasm_bindgen(js_namespace = Reflect, js_name = set)]
     fn set_element(value: &JsValue, index: u32, element: &JsValue);
 }
@@ -140,6 +142,10 @@ impl Json for Js {
     fn is_truthy(&self) -> bool {
         self.0.is_truthy()
     }
+
+    fn number_of(text: &str) -> f64 {
+        number_of(text)
+    }
 }
 
 impl Serialize for Js {
@@ -190,6 +196,17 @@ impl<'de> DeserializeSeed<'de> for Builder {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<JsValue, D::Error> {
         deserializer.deserialize_any(self)
+    }
+}
+
+/// Makes names: text, or numbers, of which JavaScript makes text by itself.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = JsValue;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<JsValue, D::Error> {
+        deserializer.deserialize_f64(Builder)
     }
 }
 
@@ -245,7 +262,7 @@ impl<'de> Visitor<'de> for Builder {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<JsValue, A::Error> {
         let entries = empty_list();
         let mut index = 0;
-        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+        while let Some(name) = members.next_key_seed(Key)? {
             let value = members.next_value_seed(Self)?;
             set_element(&entries, index, &pair(&name, &value));
             index += 1;
