@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::{Map, Value};
 
+use crate::protobuf;
 use crate::text;
 
 /// JSON documents as a client's connection handles them: those of `serde_json` nearly everywhere,
@@ -41,6 +42,9 @@ pub trait Json: Clone + fmt::Debug + Serialize + DeserializeOwned {
 
     /// Whether JavaScript takes the value for true.
     fn is_truthy(&self) -> bool;
+
+    /// JavaScript's `Number(text)`: text given for a number of the protobuf dialect.
+    fn number_of(text: &str) -> f64;
 
     /// Appends the text of [`to_text`](Self::to_text), characters above U+FFFF as escapes with
     /// `escape_astral`; `None`, with nothing appended, when there is none.
@@ -102,6 +106,10 @@ impl Json for Value {
 
     fn is_truthy(&self) -> bool {
         is_truthy(self)
+    }
+
+    fn number_of(text: &str) -> f64 {
+        protobuf::number_of(text)
     }
 }
 

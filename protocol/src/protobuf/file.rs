@@ -2,8 +2,6 @@
 //! pomelo-protobuf 0.4.0 and pinus-protobuf 1.7.4 parser.js make it: the parsed form travels in
 //! the handshake and its text is part of the version.
 
-use std::fmt;
-
 use serde_json::{Map, Value, json};
 
 use super::error::{SchemaError, SchemaErrorKind};
@@ -51,24 +49,22 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
+    /// The path below the route.
+    fn path(&self) -> String {
+        match self.parent {
+            None => String::new(),
+            Some(Place { parent: None, .. }) => self.name.to_owned(),
+            Some(parent) => [&parent.path(), ".", self.name].concat(),
+        }
+    }
+
     #[cold]
     pub(super) fn error(&self, kind: SchemaErrorKind) -> SchemaError {
         let mut root = self;
         while let Some(parent) = root.parent {
             root = parent;
         }
-        SchemaError::new(root.name, self.to_string(), kind)
-    }
-}
-
-/// The path below the route.
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.parent {
-            None => Ok(()),
-            Some(Place { parent: None, .. }) => f.write_str(self.name),
-            Some(parent) => write!(f, "{parent}.{}", self.name),
-        }
+        SchemaError::new(root.name, self.path(), kind)
     }
 }
 

@@ -105,6 +105,7 @@ pub use error::{
     DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, SchemaError, SchemaErrorKind,
 };
 
+pub(crate) use number::number_of;
 use table::{Definition, Tables, Unknown};
 
 use crate::json::Json;

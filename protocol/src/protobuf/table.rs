@@ -2,7 +2,7 @@
 //! each other in circles, indices may too.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::error::{SchemaError, SchemaErrorKind};
 use super::file::{GLOBAL, MESSAGES, Place, TAGS, tag};
@@ -153,7 +153,7 @@ impl Definition {
         self.fields.get(index as usize)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn by_tag(&self, tag: u64) -> Option<&Field> {
         let place = usize::try_from(tag).unwrap_or(usize::MAX);
         match self.dense.get(place) {
@@ -261,14 +261,29 @@ impl FieldSet {
 }
 
 /// A compiled schema set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Tables {
     /// See [`Protos::with_surrogate_pairs`](super::Protos::with_surrogate_pairs).
     pub(super) surrogate_pairs: bool,
+    /// See [`Json::number_of`].
+    pub(super) number_of: fn(&str) -> f64,
     definitions: Vec<Definition>,
     routes: HashMap<Box<str>, u32>,
     /// Stands in for an index that is none of the above, so that looking one up cannot fail.
     empty: Definition,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            surrogate_pairs: false,
+            // Without a field there is nothing to read.
+            number_of: |_| f64::NAN,
+            definitions: Vec::new(),
+            routes: HashMap::new(),
+            empty: Definition::default(),
+        }
+    }
 }
 
 impl Tables {
@@ -298,17 +313,13 @@ pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, S
     let file = members(parsed, &Place::route(""))?;
     let mut compiler = Compiler {
         parsed,
-        globals: HashMap::new(),
+        routes: HashMap::new(),
         definitions: Vec::new(),
-        entries: HashSet::new(),
+        entries: Vec::new(),
         mistakes: Vec::new(),
     };
-    let mut routes = HashMap::with_capacity(file.len());
     for ((route, _), index) in file.iter().zip(0_u32..) {
-        routes.insert(route.as_ref().into(), index);
-        if let Some(name) = route.strip_prefix(GLOBAL) {
-            compiler.globals.insert(name, index);
-        }
+        compiler.routes.insert(route.as_ref().into(), index);
         compiler.definitions.push(Definition::default());
     }
     for ((route, definition), index) in file.iter().zip(0_u32..) {
@@ -317,6 +328,7 @@ pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, S
     let Compiler {
         mistakes,
         entries,
+        routes,
         definitions,
         ..
     } = compiler;
@@ -330,6 +342,7 @@ pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, S
     }
     Ok(Tables {
         surrogate_pairs: false,
+        number_of: J::number_of,
         definitions,
         routes,
         empty: Definition::default(),
@@ -347,11 +360,11 @@ fn members<'p, J: Json>(value: &'p J, place: &Place<'_>) -> Result<Members<'p, J
 
 struct Compiler<'p, J> {
     parsed: &'p J,
-    globals: HashMap<&'p str, u32>,
+    routes: HashMap<Box<str>, u32>,
     definitions: Vec<Definition>,
     /// Messages that are entries of a `map` or `obj` somewhere. The types of their `key` and
     /// `value` are looked up there, so they need not be known in the message itself.
-    entries: HashSet<u32>,
+    entries: Vec<u32>,
     /// Fields of unknown type: index of the message, name of the field, the error.
     mistakes: Vec<(u32, String, SchemaError)>,
 }
@@ -360,7 +373,26 @@ struct Compiler<'p, J> {
 /// around it (pomelo-protobuf 0.4.0 encoder.js).
 struct Scope<'s, J> {
     messages: Option<&'s J>,
-    indices: HashMap<&'s str, u32>,
+    /// Of its own messages, by name.
+    indices: Names<'s>,
+}
+
+/// Names and their indices, in the order of the names: smaller than one more kind of hash table.
+struct Names<'s>(Vec<(&'s str, u32)>);
+
+impl<'s> Names<'s> {
+    fn new(mut names: Vec<(&'s str, u32)>) -> Self {
+        names.sort_unstable();
+        Self(names)
+    }
+
+    fn get(&self, name: &str) -> Option<u32> {
+        let place = self
+            .0
+            .binary_search_by(|&(known, _)| known.cmp(name))
+            .ok()?;
+        self.0.get(place).map(|&(_, index)| index)
+    }
 }
 
 impl<J: Json> Compiler<'_, J> {
@@ -372,19 +404,20 @@ impl<J: Json> Compiler<'_, J> {
             Some(messages) => members(messages.as_ref(), &place.child(MESSAGES))?,
             None => Vec::new(),
         };
-        let mut scope = Scope {
-            messages: messages.as_deref(),
-            indices: HashMap::new(),
-        };
+        let mut names = Vec::with_capacity(nested.len());
         for (name, message) in &nested {
             let index = u32::try_from(self.definitions.len()).unwrap_or(u32::MAX);
             self.definitions.push(Definition::default());
-            scope.indices.insert(name, index);
+            names.push((name.as_ref(), index));
             self.definition(message.as_ref(), index, &place.child(name))?;
         }
+        let scope = Scope {
+            messages: messages.as_deref(),
+            indices: Names::new(names),
+        };
 
         let mut fields = Vec::new();
-        let mut indices = HashMap::new();
+        let mut names = Vec::new();
         let mut own_tags = Vec::new();
         for (name, field) in &own {
             if name == MESSAGES || name == TAGS {
@@ -405,14 +438,15 @@ impl<J: Json> Compiler<'_, J> {
                     .push((index, name.to_string(), place.error(mistake)));
             }
             fields.push(field);
-            indices.insert(name.as_ref(), number);
+            names.push((name.as_ref(), number));
             own_tags.push((tag, number));
         }
+        let indices = Names::new(names);
         let tags = match parsed.get(TAGS) {
             Some(tags) => members(tags.as_ref(), &place.child(TAGS))?
                 .iter()
                 .filter_map(|(tag, name)| {
-                    Some((tag.parse().ok()?, *indices.get(name.as_str()?.as_ref())?))
+                    Some((tag.parse().ok()?, indices.get(name.as_str()?.as_ref())?))
                 })
                 .collect(),
             None => own_tags,
@@ -443,7 +477,7 @@ impl<J: Json> Compiler<'_, J> {
         let (shape, kind) = match option.as_str() {
             "map" | "obj" => {
                 if let Kind::Message(entry) = kind {
-                    self.entries.insert(entry);
+                    self.entries.push(entry);
                 }
                 let unusable = (Kind::Unknown, Kind::Unknown);
                 let (key, value) = self.entry(&type_name, scope).unwrap_or(unusable);
@@ -475,9 +509,13 @@ impl<J: Json> Compiler<'_, J> {
 
     fn kind(&self, name: &str, scope: &Scope<'_, J>) -> Kind {
         Kind::scalar(name)
-            .or_else(|| scope.indices.get(name).copied().map(Kind::Message))
-            .or_else(|| self.globals.get(name).copied().map(Kind::Message))
+            .or_else(|| scope.indices.get(name).map(Kind::Message))
+            .or_else(|| self.global(name).map(Kind::Message))
             .unwrap_or(Kind::Unknown)
+    }
+
+    fn global(&self, name: &str) -> Option<u32> {
+        self.routes.get([GLOBAL, name].concat().as_str()).copied()
     }
 
     /// The kinds of key and value of a `map` or `obj`. pinus-protobuf 1.7.4 encoder.js takes only
