@@ -8,3 +8,6 @@ const script = document.currentScript;
 const url = new URL(script?.dataset.wasm ?? 'pomelo.wasm', script?.dataset.wasm ? document.baseURI : script?.src ?? document.baseURI);
 
 window.pomelo = new Pomelo(() => load(url));
+
+// Pages with a build of the original start it with `require('boot')`, a function that came with the build.
+window.require ??= () => window.pomelo;

@@ -8,6 +8,8 @@ use std::{
     process::{Command, ExitStatus},
 };
 
+use crate::wasm;
+
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask test
 
@@ -15,9 +17,11 @@ Runs, in this order:
   - npm ci in interop/, when its packages are missing or older than the lock file
   - cargo test of the whole workspace with all features
   - cargo test of pomelo-protocol without any feature
+  - cargo xtask wasm, the npm package of the browser client
+  - client-wasm/tests/browser.mjs, that package in Chromium beside the original
   - interop/check.cjs, the original clients and servers against each other
-  - interop/old-page/check.mjs, an old chat page in Chromium against our server;
-    root on a system with apt-get gets the package chromium if there is no browser
+  - interop/old-page/check.mjs, an old chat page in Chromium against our server,
+    with the original clients and ours; root on a system with apt-get gets the package chromium if there is no browser
 
 A part that cannot run on this machine is skipped, and the end of the output
 says what is missing; without npm packages, Rust tests against original servers
@@ -69,16 +73,25 @@ pub(crate) fn run() -> Result<(), Error> {
     let packages = node_packages(&interop);
     let all = cargo(&["--workspace", "--all-features", "--no-fail-fast"]);
     let bare = cargo(&["-p", "pomelo-protocol", "--no-default-features"]);
-    let [originals, page] = if packages == Outcome::Passed {
-        [originals(&interop), old_page(&interop, &all)]
+    let [wasm, browser, originals, page] = if packages == Outcome::Passed {
+        // Before the old page, which takes our client, too, if it is there.
+        let wasm = browser_client();
+        let browser = match &wasm {
+            Outcome::Passed => in_chromium(&Path::new(ROOT).join("client-wasm/tests/browser.mjs")),
+            _ => Outcome::Skipped("needs the npm package of the browser client".to_owned()),
+        };
+        let page = old_page(&interop, &all);
+        [wasm, browser, originals(&interop), page]
     } else {
-        [(); 2].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
+        [(); 4].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
     };
 
     let parts = [
         ("npm packages of interop/", packages),
         ("cargo test, all features", all),
         ("cargo test, pomelo-protocol without features", bare),
+        ("npm package of the browser client", wasm),
+        ("browser client in Chromium", browser),
         ("original clients and servers", originals),
         ("old page in Chromium", page),
     ];
@@ -166,6 +179,21 @@ fn old_page(interop: &Path, built: &Outcome) -> Outcome {
         command.env("CHAT", chat);
     }
     spawned(&mut command)
+}
+
+fn browser_client() -> Outcome {
+    match wasm::run() {
+        Ok(_) => Outcome::Passed,
+        Err(wasm::Error::Missing(missing)) => Outcome::Skipped(missing.to_string()),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+fn in_chromium(script: &Path) -> Outcome {
+    match chromium::provide() {
+        Ok(browser) => spawned(Command::new("node").arg(script).env("CHROMIUM", browser)),
+        Err(outcome) => outcome,
+    }
 }
 
 /// `cargo test --locked` with further arguments.
