@@ -19,6 +19,7 @@ Runs, in this order:
   - cargo test of pomelo-protocol without any feature
   - cargo xtask wasm, the npm package of the browser client
   - client-wasm/tests/browser.mjs, that package in Chromium beside the original
+  - client-wasm/tests/page.mjs, the page of examples/chat in Chromium
   - interop/check.cjs, the original clients and servers against each other
   - interop/old-page/check.mjs, an old chat page in Chromium against our server,
     with the original clients and ours; root on a system with apt-get gets the package chromium if there is no browser
@@ -73,17 +74,21 @@ pub(crate) fn run() -> Result<(), Error> {
     let packages = node_packages(&interop);
     let all = cargo(&["--workspace", "--all-features", "--no-fail-fast"]);
     let bare = cargo(&["-p", "pomelo-protocol", "--no-default-features"]);
-    let [wasm, browser, originals, page] = if packages == Outcome::Passed {
+    let [wasm, browser, chat, originals, page] = if packages == Outcome::Passed {
         // Before the old page, which takes our client, too, if it is there.
         let wasm = browser_client();
         let browser = match &wasm {
-            Outcome::Passed => in_chromium(&Path::new(ROOT).join("client-wasm/tests/browser.mjs")),
-            _ => Outcome::Skipped("needs the npm package of the browser client".to_owned()),
+            Outcome::Passed => ours("browser.mjs", &all),
+            _ => needs_client(),
         };
-        let page = old_page(&interop, &all);
-        [wasm, browser, originals(&interop), page]
+        let chat = match &wasm {
+            Outcome::Passed => ours("page.mjs", &all),
+            _ => needs_client(),
+        };
+        let page = in_chromium(&interop.join("old-page/check.mjs"), &all);
+        [wasm, browser, chat, originals(&interop), page]
     } else {
-        [(); 4].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
+        [(); 5].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
     };
 
     let parts = [
@@ -92,6 +97,7 @@ pub(crate) fn run() -> Result<(), Error> {
         ("cargo test, pomelo-protocol without features", bare),
         ("npm package of the browser client", wasm),
         ("browser client in Chromium", browser),
+        ("page of the chat in Chromium", chat),
         ("original clients and servers", originals),
         ("old page in Chromium", page),
     ];
@@ -160,15 +166,33 @@ fn originals(interop: &Path) -> Outcome {
     spawned(Command::new("node").arg(interop.join("check.cjs")))
 }
 
-fn old_page(interop: &Path, built: &Outcome) -> Outcome {
+fn browser_client() -> Outcome {
+    match wasm::run() {
+        Ok(_) => Outcome::Passed,
+        Err(wasm::Error::Missing(missing)) => Outcome::Skipped(missing.to_string()),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+fn needs_client() -> Outcome {
+    Outcome::Skipped("needs the npm package of the browser client".to_owned())
+}
+
+fn ours(script: &str, built: &Outcome) -> Outcome {
+    in_chromium(
+        &Path::new(ROOT).join("client-wasm/tests").join(script),
+        built,
+    )
+}
+
+/// Runs a script that drives Chromium.
+fn in_chromium(script: &Path, built: &Outcome) -> Outcome {
     let browser = match chromium::provide() {
         Ok(browser) => browser,
         Err(outcome) => return outcome,
     };
     let mut command = Command::new("node");
-    command
-        .arg(interop.join("old-page/check.mjs"))
-        .env("CHROMIUM", browser);
+    command.arg(script).env("CHROMIUM", browser);
     // The tests of all packages have built the chat beside this program; for itself alone it would be
     // built again, since other features are asked for.
     let chat = env::current_exe()
@@ -179,21 +203,6 @@ fn old_page(interop: &Path, built: &Outcome) -> Outcome {
         command.env("CHAT", chat);
     }
     spawned(&mut command)
-}
-
-fn browser_client() -> Outcome {
-    match wasm::run() {
-        Ok(_) => Outcome::Passed,
-        Err(wasm::Error::Missing(missing)) => Outcome::Skipped(missing.to_string()),
-        Err(error) => Outcome::Failed(error.to_string()),
-    }
-}
-
-fn in_chromium(script: &Path) -> Outcome {
-    match chromium::provide() {
-        Ok(browser) => spawned(Command::new("node").arg(script).env("CHROMIUM", browser)),
-        Err(outcome) => outcome,
-    }
 }
 
 /// `cargo test --locked` with further arguments.
