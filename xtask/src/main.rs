@@ -64,9 +64,10 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),
             },
-            "wasm" => match wasm::parse(args)? {
-                true => drop(wasm::run()?),
-                false => println!("{}", wasm::USAGE),
+            "wasm" => match wasm::Task::parse(args)? {
+                wasm::Task::Package => drop(wasm::run()?),
+                wasm::Task::TestCore => wasm::test_core()?,
+                wasm::Task::Help => println!("{}", wasm::USAGE),
             },
             "test" if test::parse(args)? => test::run()?,
             "test" => println!("{}", test::USAGE),

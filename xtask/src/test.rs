@@ -18,6 +18,7 @@ Runs, in this order:
   - cargo test of the whole workspace with all features
   - cargo test of pomelo-protocol without any feature
   - cargo xtask wasm, the npm package of the browser client
+  - cargo test of pomelo-protocol as WebAssembly in Node
   - client-wasm/tests/browser.mjs, that package in Chromium beside the original
   - client-wasm/tests/page.mjs, the page of examples/chat in Chromium
   - interop/check.cjs, the original clients and servers against each other
@@ -74,9 +75,10 @@ pub(crate) fn run() -> Result<(), Error> {
     let packages = node_packages(&interop);
     let all = cargo(&["--workspace", "--all-features", "--no-fail-fast"]);
     let bare = cargo(&["-p", "pomelo-protocol", "--no-default-features"]);
-    let [wasm, browser, chat, originals, page] = if packages == Outcome::Passed {
+    let [wasm, core, browser, chat, originals, page] = if packages == Outcome::Passed {
         // Before the old page, which takes our client, too, if it is there.
-        let wasm = browser_client();
+        let wasm = webassembly(wasm::run().map(drop));
+        let core = webassembly(wasm::test_core());
         let browser = match &wasm {
             Outcome::Passed => ours("browser.mjs", &all),
             _ => needs_client(),
@@ -86,9 +88,9 @@ pub(crate) fn run() -> Result<(), Error> {
             _ => needs_client(),
         };
         let page = in_chromium(&interop.join("old-page/check.mjs"), &all);
-        [wasm, browser, chat, originals(&interop), page]
+        [wasm, core, browser, chat, originals(&interop), page]
     } else {
-        [(); 5].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
+        [(); 6].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
     };
 
     let parts = [
@@ -96,6 +98,7 @@ pub(crate) fn run() -> Result<(), Error> {
         ("cargo test, all features", all),
         ("cargo test, pomelo-protocol without features", bare),
         ("npm package of the browser client", wasm),
+        ("cargo test, pomelo-protocol as WebAssembly", core),
         ("browser client in Chromium", browser),
         ("page of the chat in Chromium", chat),
         ("original clients and servers", originals),
@@ -166,9 +169,9 @@ fn originals(interop: &Path) -> Outcome {
     spawned(Command::new("node").arg(interop.join("check.cjs")))
 }
 
-fn browser_client() -> Outcome {
-    match wasm::run() {
-        Ok(_) => Outcome::Passed,
+fn webassembly(made: Result<(), wasm::Error>) -> Outcome {
+    match made {
+        Ok(()) => Outcome::Passed,
         Err(wasm::Error::Missing(missing)) => Outcome::Skipped(missing.to_string()),
         Err(error) => Outcome::Failed(error.to_string()),
     }

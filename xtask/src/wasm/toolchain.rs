@@ -16,6 +16,11 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_LINKER: &str = "/usr/bin/wasm-ld";
 
+/// Where programs with a command line run: tests, for example.
+const WASI: &str = "wasm32-wasip1";
+/// Debian's C library for it, package `wasi-libc`.
+const DEBIAN_WASI: &str = "/usr/lib/wasm32-wasi";
+
 /// Nothing here makes WebAssembly.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error(
@@ -75,6 +80,53 @@ impl Toolchain {
                 );
         }
         command
+    }
+
+    /// The command that runs the tests of the protocol core as WebAssembly, with a runner.
+    ///
+    /// # Errors
+    /// What is missing for that.
+    pub(super) fn test(&self, target: &Path, runner: &str) -> Result<Command, Missing> {
+        let mut command = self.cargo();
+        command
+            .args([
+                "test",
+                "--locked",
+                "--target",
+                WASI,
+                "--package",
+                "pomelo-protocol",
+            ])
+            .args(["--lib", "--tests", "--target-dir"])
+            .arg(target)
+            .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner);
+        let ready =
+            sysroot("rustc").is_some_and(|root| root.join("lib/rustlib").join(WASI).exists());
+        match self {
+            Self::Sources | Self::Target if ready => Ok(command),
+            Self::Sources | Self::Target => {
+                let what = format!("`rustup target add {WASI}` is needed for the tests");
+                Err(Missing(what))
+            }
+            Self::Debian => {
+                let start = Path::new(DEBIAN_WASI).join("crt1-command.o");
+                if !start.exists() && !apt::install(&["wasi-libc"]) {
+                    return Err(Missing(format!("there is no {}", start.display())));
+                }
+                // The standard library wants a newer C library, for threads that there are none of; and tests of
+                // hostile nesting want a stack like that of a thread.
+                let flags = format!(
+                    "-Clink-self-contained=no -L{DEBIAN_WASI} -Clink-arg={} -Clink-arg=--allow-undefined \
+                     -Clink-arg=-zstack-size=8388608",
+                    start.display()
+                );
+                command
+                    .arg("-Zbuild-std=std,panic_abort")
+                    .env("CARGO_TARGET_WASM32_WASIP1_LINKER", DEBIAN_LINKER)
+                    .env("RUSTFLAGS", flags);
+                Ok(command)
+            }
+        }
     }
 
     /// Cargo, told which compiler to use.
