@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -19,6 +19,9 @@ const root = path.join(here, '../..');
 
 /** Longer than anything takes on a busy machine; what is late then is told by name. */
 const PATIENCE_MS = 30_000;
+
+/** The originals, and ours where it has been made. */
+const CLIENTS = ['bundled', 'npm', ...(existsSync(path.join(root, 'target/npm/pomelo-client-wasm/pomelo.wasm')) ? ['wasm'] : [])];
 
 /** The chat with some arguments: its output line by line. */
 class Chat {
@@ -75,7 +78,7 @@ async function serve(build) {
   const dir = mkdtempSync(path.join(tmpdir(), 'old-page-'));
   cleanups.push(() => rmSync(dir, { recursive: true }));
   execFileSync(process.execPath, [path.join(here, 'build.mjs'), build, dir]);
-  const types = { '.html': 'text/html', '.js': 'text/javascript' };
+  const types = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm' };
   const web = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://page');
     const file = path.join(dir, pathname === '/' ? 'index.html' : pathname);
@@ -141,7 +144,7 @@ class Tab {
   }
 }
 
-for (const build of ['bundled', 'npm']) {
+for (const build of CLIENTS) {
   test(`the page with the ${build} client`, async () => {
     const url = await serve(build);
     const room = `room-${build}`;
@@ -187,7 +190,7 @@ for (const build of ['bundled', 'npm']) {
 }
 
 test('the server stops while pages are open', async () => {
-  const tabs = await Promise.all(['bundled', 'npm'].map(async (build) => Tab.open(await serve(build), build)));
+  const tabs = await Promise.all(CLIENTS.map(async (build) => Tab.open(await serve(build), build)));
   for (const tab of tabs) await tab.enter('last');
   server.process.kill('SIGINT');
   for (const tab of tabs) await tab.refused('The connection was closed.');

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 
 use crate::gzip::{self, InflateError};
-use crate::json;
+use crate::json::{self, Json};
 use crate::protobuf;
 
 /// The body of a received message. Reading it is left to whoever knows the type; a clone costs a
@@ -35,6 +35,9 @@ pub enum BodyError {
     /// The body is no JSON, or no JSON of the type asked for.
     #[error("body is not the JSON that was expected")]
     Json(#[from] serde_json::Error),
+    /// The body is no JSON at all.
+    #[error("body is not JSON")]
+    NotJson,
     /// The body does not follow the schema of its route, or its schema does not fit the type.
     #[error("body does not fit the protobuf schema of its route")]
     Protobuf(#[from] protobuf::DecodeError),
@@ -76,6 +79,18 @@ impl Body {
             Format::Json => json::read(&plain)?,
             Format::Protobuf(message) => message.decode(&plain)?,
         })
+    }
+
+    /// Reads the body as a document, for those who have another kind than `serde_json`'s.
+    ///
+    /// # Errors
+    /// [`BodyError`]; [`BodyError::NotJson`] stands in for [`BodyError::Json`].
+    pub fn document<J: Json>(&self) -> Result<J, BodyError> {
+        let plain = self.plain()?;
+        match &self.format {
+            Format::Json => J::parse(&plain).ok_or(BodyError::NotJson),
+            Format::Protobuf(message) => Ok(message.decode(&plain)?),
+        }
     }
 
     /// Reads the body the way a pomelo server does: what is no JSON at all, and the values

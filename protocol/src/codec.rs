@@ -8,7 +8,7 @@ use crate::body::Body;
 use crate::dictionary::Dictionary;
 use crate::error::{DecodeError, EncodeError};
 use crate::gzip;
-use crate::json;
+use crate::json::{self, Json};
 use crate::message::{MessageHead, RequestId, Route, WireRoute};
 use crate::package::{Frame, PackageKind};
 use crate::protobuf::{self, Protos};
@@ -59,6 +59,9 @@ pub enum CodecError {
     /// The body cannot be written as JSON.
     #[error("body cannot be written as JSON")]
     Json(#[from] serde_json::Error),
+    /// The body has no JSON form.
+    #[error("body has no JSON form")]
+    NotJson,
     /// The body does not fit the schema of its route.
     #[error("body does not fit the protobuf schema of its route")]
     Misfit(#[from] protobuf::EncodeError),
@@ -80,7 +83,7 @@ impl Codec {
             id: Some(id),
             route: self.wire_route(route),
         };
-        self.encode(scratch, &head, route, body)
+        self.encode(scratch, &head, |out| self.write_body(out, route, body))
     }
 
     /// Encodes a notify. See [`request`](Self::request).
@@ -98,8 +101,7 @@ impl Codec {
             &MessageHead::Notify {
                 route: self.wire_route(route),
             },
-            route,
-            body,
+            |out| self.write_body(out, route, body),
         )
     }
 
@@ -122,8 +124,7 @@ impl Codec {
                 id: Some(id),
                 error: false,
             },
-            route,
-            body,
+            |out| self.write_body(out, route, body),
         )
     }
 
@@ -143,8 +144,7 @@ impl Codec {
             &MessageHead::Push {
                 route: self.wire_route(route),
             },
-            route,
-            body,
+            |out| self.write_body(out, route, body),
         )
     }
 
@@ -186,6 +186,24 @@ impl Codec {
         }
     }
 
+    /// [`write_body`](Self::write_body) for documents of another kind than `serde_json`'s.
+    ///
+    /// # Errors
+    /// [`CodecError::NotJson`] or [`CodecError::Misfit`].
+    pub fn write_document<J: Json>(
+        &self,
+        out: &mut Vec<u8>,
+        route: &str,
+        body: &J,
+    ) -> Result<(), CodecError> {
+        match self.outgoing.message(route) {
+            Some(message) => Ok(message.encode(body, out)?),
+            None => body
+                .write(out, self.escape_astral)
+                .ok_or(CodecError::NotJson),
+        }
+    }
+
     /// A received body of this route. Nothing is decoded yet.
     pub fn body(&self, route: &str, bytes: Bytes, compressed: bool) -> Body {
         let schema = if self.incoming.is_empty() {
@@ -219,7 +237,7 @@ impl Codec {
         }
     }
 
-    fn wire_route<'a>(&self, route: &'a str) -> WireRoute<'a> {
+    pub(crate) fn wire_route<'a>(&self, route: &'a str) -> WireRoute<'a> {
         match self
             .dictionary
             .as_ref()
@@ -230,21 +248,20 @@ impl Codec {
         }
     }
 
-    fn encode<T: Serialize + ?Sized>(
+    pub(crate) fn encode(
         &self,
         scratch: &mut Vec<u8>,
         head: &MessageHead<'_>,
-        route: &str,
-        body: &T,
+        write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
     ) -> Result<Frame, CodecError> {
         let Some(compress_from) = self.compress_from else {
             return Frame::build(scratch, PackageKind::Data, |out| {
                 head.write(out, false)?;
-                self.write_body(out, route, body)
+                write_body(out)
             });
         };
         let mut plain = Vec::new();
-        self.write_body(&mut plain, route, body)?;
+        write_body(&mut plain)?;
         let packed = if plain.len() >= compress_from {
             gzip::deflate(&plain)
         } else {

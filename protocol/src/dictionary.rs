@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +11,7 @@ use md5::{Digest as _, Md5};
 use serde_json::{Map, Value};
 
 use crate::error::EncodeError;
+use crate::json::{Json, map_in_js_order};
 use crate::message::{Route, RouteCode};
 
 /// A table of routes and their codes, with its version and its texts for the handshake. A clone
@@ -18,16 +19,22 @@ use crate::message::{Route, RouteCode};
 ///
 /// Built exactly as pomelo 2.2.7 does (`components/dictionary.js`), so that the version strings
 /// that old clients stored stay valid.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Dictionary(Arc<Inner>);
 
-#[derive(PartialEq, Eq)]
 struct Inner {
+    /// As given.
+    pairs: Vec<(Route, RouteCode)>,
     codes: HashMap<Route, RouteCode>,
     /// Index is code - 1.
     routes: Vec<Option<Route>>,
-    dict_text: String,
-    code_to_route_text: String,
+    /// For servers; clients have no use for them.
+    texts: OnceLock<Texts>,
+}
+
+struct Texts {
+    dict: String,
+    code_to_route: String,
     version: String,
 }
 
@@ -62,7 +69,6 @@ impl Dictionary {
     ) -> Result<Self, DictionaryError> {
         let mut names: Vec<&str> = handler_routes.into_iter().collect();
         names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
-        let mut dict = Map::new();
         let mut pairs = Vec::new();
         for (index, name) in names.into_iter().chain(extra).enumerate() {
             let code = u16::try_from(index + 1).map_err(|_| DictionaryError::TooManyRoutes)?;
@@ -71,33 +77,27 @@ impl Dictionary {
                 name: name.to_owned(),
                 source,
             })?;
-            dict.insert(name.to_owned(), code.get().into());
             pairs.push((route, code));
         }
-        Ok(Self::new(pairs, &dict))
+        Ok(Self::new(pairs))
     }
 
     /// The dictionary of a client, from `routeToCode` or `dict` of a handshake response. Entries
     /// that are no usable pair are left out: the server simply will not use them.
-    pub fn from_handshake(dict: &Map<String, Value>) -> Self {
+    pub fn from_handshake<J: Json>(dict: &J) -> Self {
         // Where two routes share a code the later one gets it, as in a JavaScript client.
-        let dict = in_javascript_order(dict);
-        let pairs = dict
+        let members = dict.members().unwrap_or_default();
+        let pairs = members
             .iter()
-            .filter_map(|(name, code)| {
-                let code = u16::try_from(code.as_u64()?)
-                    .ok()
-                    .and_then(RouteCode::new)?;
-                Some((Route::new(name).ok()?, code))
-            })
+            .filter_map(|(name, code)| Some((Route::new(name).ok()?, route_code(code.as_f64()?)?)))
             .collect();
-        Self::new(pairs, &dict)
+        Self::new(pairs)
     }
 
-    fn new(pairs: Vec<(Route, RouteCode)>, dict: &Map<String, Value>) -> Self {
+    fn new(pairs: Vec<(Route, RouteCode)>) -> Self {
         let mut codes = HashMap::with_capacity(pairs.len());
         let mut routes: Vec<Option<Route>> = Vec::new();
-        for (route, code) in pairs {
+        for (route, code) in &pairs {
             let index = usize::from(code.get()) - 1;
             if routes.len() <= index {
                 routes.resize(index + 1, None);
@@ -105,27 +105,35 @@ impl Dictionary {
             if let Some(slot) = routes.get_mut(index) {
                 *slot = Some(route.clone());
             }
-            codes.insert(route, code);
+            codes.insert(route.clone(), *code);
         }
-        let dict_text = Value::Object(in_javascript_order(dict)).to_string();
-        let code_to_route: Map<String, Value> = routes
-            .iter()
-            .enumerate()
-            .filter_map(|(index, route)| {
-                Some((
-                    (index + 1).to_string(),
-                    Value::from(route.as_ref()?.as_str()),
-                ))
-            })
-            .collect();
-        let version = BASE64.encode(Md5::digest(dict_text.as_bytes()));
         Self(Arc::new(Inner {
+            pairs,
             codes,
             routes,
-            dict_text,
-            code_to_route_text: Value::Object(code_to_route).to_string(),
-            version,
+            texts: OnceLock::new(),
         }))
+    }
+
+    fn texts(&self) -> &Texts {
+        self.0.texts.get_or_init(|| {
+            let pairs = self.0.pairs.iter();
+            let dict: Map<String, Value> = pairs
+                .map(|(route, code)| (route.as_str().to_owned(), code.get().into()))
+                .collect();
+            let dict = Value::Object(map_in_js_order(dict)).to_string();
+            let code_to_route: Map<String, Value> = (1_u32..)
+                .zip(&self.0.routes)
+                .filter_map(|(code, route)| {
+                    Some((code.to_string(), Value::from(route.as_ref()?.as_str())))
+                })
+                .collect();
+            Texts {
+                code_to_route: Value::Object(code_to_route).to_string(),
+                version: BASE64.encode(Md5::digest(dict.as_bytes())),
+                dict,
+            }
+        })
     }
 
     /// The code of a route.
@@ -145,17 +153,17 @@ impl Dictionary {
 
     /// base64 of the MD5 of [`dict_text`](Self::dict_text), the `dictVersion` of the handshake.
     pub fn version(&self) -> &str {
-        &self.0.version
+        &self.texts().version
     }
 
     /// JSON of route to code, as the handshake carries it.
     pub fn dict_text(&self) -> &str {
-        &self.0.dict_text
+        &self.texts().dict
     }
 
     /// JSON of code to route, as the handshake carries it.
     pub fn code_to_route_text(&self) -> &str {
-        &self.0.code_to_route_text
+        &self.texts().code_to_route
     }
 
     /// Number of routes.
@@ -169,6 +177,14 @@ impl Dictionary {
     }
 }
 
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.codes == other.0.codes && self.0.routes == other.0.routes
+    }
+}
+
+impl Eq for Dictionary {}
+
 impl fmt::Debug for Dictionary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dictionary")
@@ -178,24 +194,14 @@ impl fmt::Debug for Dictionary {
     }
 }
 
-/// JavaScript iterates members whose names are array indices first, ascending.
-fn in_javascript_order(map: &Map<String, Value>) -> Map<String, Value> {
-    let index = |name: &str| {
-        let number = name
-            .parse::<u32>()
-            .ok()
-            .filter(|&number| number != u32::MAX)?;
-        (number.to_string() == name).then_some(number)
-    };
-    let mut numbered: Vec<_> = map
-        .iter()
-        .filter_map(|member| Some((index(member.0)?, member)))
-        .collect();
-    numbered.sort_by_key(|(number, _)| *number);
-    numbered
-        .into_iter()
-        .map(|(_, member)| member)
-        .chain(map.iter().filter(|(name, _)| index(name).is_none()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+fn route_code(code: f64) -> Option<RouteCode> {
+    if code.fract() != 0.0 || !(0.0..=f64::from(u16::MAX)).contains(&code) {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "an integer in the range of u16"
+    )]
+    let code = code as u16;
+    RouteCode::new(code)
 }

@@ -1,13 +1,14 @@
 //! The JSON documents that open a connection.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::dictionary::Dictionary;
 use crate::gzip;
-use crate::json;
+use crate::json::{self, Json};
 use crate::protobuf::{self, Protos};
 
 /// The code of a handshake response that lets the client in.
@@ -21,6 +22,8 @@ pub const CODE_OLD_CLIENT: u16 = 501;
 const MAX_RESPONSE: usize = 4 << 20;
 /// A heartbeat interval beyond this is not one.
 const MAX_HEARTBEAT_SECS: f64 = 86_400.0;
+/// 2^53, where doubles cease to tell integers apart.
+const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
 
 /// A handshake document that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,34 +48,16 @@ pub enum HandshakeError {
 
 /// What a client says about itself.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HandshakeRequest {
-    document: Map<String, Value>,
+pub struct HandshakeRequest<J = Value> {
+    sys: J,
+    user: Option<J>,
 }
 
 impl HandshakeRequest {
     /// The request of a client that calls itself `client_type`, `version`; the browser client of
     /// pomelo is `js-websocket`, `0.0.1`.
     pub fn new(client_type: &str, version: &str) -> Self {
-        let sys = json!({"type": client_type, "version": version});
-        Self {
-            document: Map::from_iter([("sys".to_owned(), sys)]),
-        }
-    }
-
-    /// Adds data for the application's handshake function.
-    #[must_use]
-    pub fn with_user(mut self, user: Value) -> Self {
-        self.document.insert("user".to_owned(), user);
-        self
-    }
-
-    /// Sets a member of `sys`, such as pitaya's `platform` or the browser client's `rsa`.
-    #[must_use]
-    pub fn with_sys(mut self, name: &str, value: Value) -> Self {
-        if let Some(Value::Object(sys)) = self.document.get_mut("sys") {
-            sys.insert(name.to_owned(), value);
-        }
-        self
+        Self::from_sys(json!({"type": client_type, "version": version}))
     }
 
     /// Reads the request as pomelo does: anything with a truthy `sys` will do.
@@ -81,13 +66,14 @@ impl HandshakeRequest {
     /// [`HandshakeError::NotJson`] and [`HandshakeError::NoSys`]; both are answered with
     /// [`CODE_REFUSED`].
     pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
-        let Ok(Value::Object(document)) = json::read(body) else {
+        let Ok(Value::Object(mut document)) = json::read(body) else {
             return Err(HandshakeError::NotJson);
         };
-        if !document.get("sys").is_some_and(json::is_truthy) {
-            return Err(HandshakeError::NoSys);
-        }
-        Ok(Self { document })
+        let sys = document.remove("sys").filter(json::is_truthy);
+        Ok(Self {
+            sys: sys.ok_or(HandshakeError::NoSys)?,
+            user: document.remove("user"),
+        })
     }
 
     /// `sys.type`, the kind of client, if it is text.
@@ -113,18 +99,50 @@ impl HandshakeRequest {
 
     /// Any member of `sys`.
     pub fn sys(&self, name: &str) -> Option<&Value> {
-        self.document.get("sys")?.get(name)
+        self.sys.get(name)
+    }
+}
+
+impl<J: Json> HandshakeRequest<J> {
+    /// The request whose member `sys`, which says what the client is, is this object.
+    pub const fn from_sys(sys: J) -> Self {
+        Self { sys, user: None }
+    }
+
+    /// Adds data for the application's handshake function.
+    #[must_use]
+    pub fn with_user(mut self, user: J) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Sets a member of `sys`, such as pitaya's `platform` or the browser client's `rsa`.
+    #[must_use]
+    pub fn with_sys(mut self, name: &str, value: J) -> Self {
+        self.sys.set(name, value);
+        self
     }
 
     /// `user`, the data for the application.
-    pub fn user(&self) -> Option<&Value> {
-        self.document.get("user")
+    pub const fn user(&self) -> Option<&J> {
+        self.user.as_ref()
     }
 
     /// The JSON text of the document.
     pub fn to_text(&self) -> String {
-        // Not `Value::Object(clone).to_string()`: the map is written where it is.
-        serde_json::to_string(&self.document).unwrap_or_else(|_| "{}".to_owned())
+        let mut text = Vec::from(b"{\"sys\":");
+        if self.sys.write(&mut text, false).is_none() {
+            text.extend_from_slice(b"{}");
+        }
+        if let Some(user) = &self.user {
+            let end = text.len();
+            text.extend_from_slice(b",\"user\":");
+            if user.write(&mut text, false).is_none() {
+                text.truncate(end);
+            }
+        }
+        text.push(b'}');
+        String::from_utf8(text).unwrap_or_default()
     }
 }
 
@@ -267,72 +285,75 @@ pub(crate) fn refusal_text(code: u16) -> String {
 /// What a server answered.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct HandshakeResponse {
+pub struct HandshakeResponse<J = Value> {
     /// 200, or why the server refuses.
     pub code: i64,
     /// The heartbeat interval; `None` when there are to be none.
     pub heartbeat: Option<Duration>,
     /// The dictionary, when the server sent one, and its version, when it sent that.
-    pub dictionary: Option<(Dictionary, Option<Value>)>,
+    pub dictionary: Option<(Dictionary, Option<J>)>,
     /// Whether the server uses a dictionary, sent or kept.
     pub use_dict: bool,
     /// The schemas, when the server sent them.
-    pub protos: Option<ProtosTable>,
+    pub protos: Option<ProtosTable<J>>,
     /// Whether the server uses schemas, sent or kept.
     pub use_proto: bool,
     /// pitaya's `sys.serializer`: `json` or `protobuf`.
     pub serializer: Option<String>,
     /// What the application's handshake function answered.
-    pub user: Option<Value>,
+    pub user: Option<J>,
 }
 
-impl HandshakeResponse {
+impl<J: Json> HandshakeResponse<J> {
     /// Reads the response of pomelo, pinus, nano or pitaya. pitaya's may be a bare zlib stream.
     ///
     /// # Errors
     /// [`HandshakeError`], when it is no document, has no code or holds unusable schemas.
     pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
         let plain = gzip::inflate(body, MAX_RESPONSE).map_err(|_| HandshakeError::Inflate)?;
-        let Ok(Value::Object(mut document)) = json::read(&plain) else {
+        Self::from_document(&J::parse(&plain).ok_or(HandshakeError::NotJson)?)
+    }
+
+    fn from_document(document: &J) -> Result<Self, HandshakeError> {
+        if document.members().is_none() {
             return Err(HandshakeError::NotJson);
-        };
+        }
         let code = document
             .get("code")
-            .and_then(Value::as_i64)
+            .and_then(|code| whole(code.as_f64()?))
             .ok_or(HandshakeError::NoCode)?;
-        let empty = Value::Null;
-        let sys = document.get("sys").unwrap_or(&empty);
-        let dict = sys
-            .get("routeToCode")
-            .or_else(|| sys.get("dict"))
-            .and_then(Value::as_object);
-        let protos = match sys.get("protos") {
-            Some(protos) if protos.is_object() => Some(ProtosTable::parse(protos)?),
+        let sys = document.get("sys");
+        let member = |name| sys.as_ref()?.get(name);
+        let dict = member("routeToCode")
+            .or_else(|| member("dict"))
+            .filter(|dict| dict.members().is_some());
+        let protos = match member("protos") {
+            Some(protos) if protos.members().is_some() => Some(ProtosTable::parse(&*protos)?),
             _ => None,
         };
-        let truthy = |name| sys.get(name).is_some_and(json::is_truthy);
+        let truthy = |name| member(name).is_some_and(|value| value.is_truthy());
         Ok(Self {
             code,
-            heartbeat: sys
-                .get("heartbeat")
-                .and_then(Value::as_f64)
-                .and_then(heartbeat),
+            heartbeat: member("heartbeat").and_then(|seconds| heartbeat(seconds.as_f64()?)),
             use_dict: dict.is_some() || truthy("useDict"),
             dictionary: dict.map(|dict| {
                 (
-                    Dictionary::from_handshake(dict),
-                    sys.get("dictVersion").cloned(),
+                    Dictionary::from_handshake(&*dict),
+                    member("dictVersion").map(Cow::into_owned),
                 )
             }),
             use_proto: protos.is_some() || truthy("useProto"),
             protos,
-            serializer: sys
-                .get("serializer")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-            user: document.remove("user"),
+            serializer: member("serializer").and_then(|name| Some(name.as_str()?.into_owned())),
+            user: document.get("user").map(Cow::into_owned),
         })
     }
+}
+
+fn whole(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "an integer below 2^53")]
+    let whole = number as i64;
+    (number.fract() == 0.0 && number.abs() < MAX_SAFE).then_some(whole)
 }
 
 fn heartbeat(seconds: f64) -> Option<Duration> {
@@ -348,40 +369,71 @@ fn heartbeat(seconds: f64) -> Option<Duration> {
 /// Schemas of both directions as a client got them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct ProtosTable {
+pub struct ProtosTable<J = Value> {
     /// Schemas of bodies from the client.
     pub client: Protos,
     /// Schemas of bodies to the client.
     pub server: Protos,
     /// The server's version of them, when it sent one.
-    pub version: Option<Value>,
+    pub version: Option<J>,
 }
 
-impl ProtosTable {
-    fn parse(protos: &Value) -> Result<Self, HandshakeError> {
+impl<J: Json> ProtosTable<J> {
+    fn parse(protos: &J) -> Result<Self, HandshakeError> {
         let table = |name| match protos.get(name) {
-            Some(parsed) => Protos::from_parsed(parsed).map_err(|_| HandshakeError::Protos),
+            Some(parsed) => Protos::from_parsed(&*parsed).map_err(|_| HandshakeError::Protos),
             None => Ok(Protos::default()),
         };
         Ok(Self {
             client: table("client")?,
             server: table("server")?,
-            version: protos.get("version").cloned(),
+            version: protos.get("version").map(Cow::into_owned),
         })
+    }
+
+    /// Without a version a server cannot tell that a client has them already.
+    fn is_versioned(&self) -> bool {
+        self.version.as_ref().is_some_and(J::is_truthy)
     }
 }
 
 /// What a client keeps from one connection to the next: each table together with its version, so
 /// that a server may leave it out of the handshake.
-#[derive(Clone, Debug, Default)]
-pub struct Tables {
-    dictionary: Option<(Dictionary, Value)>,
-    protos: Option<ProtosTable>,
+#[derive(Clone, Debug)]
+pub struct Tables<J = Value> {
+    dictionary: Option<(Dictionary, J)>,
+    protos: Option<ProtosTable<J>>,
 }
 
-impl Tables {
+impl<J> Default for Tables<J> {
+    fn default() -> Self {
+        Self {
+            dictionary: None,
+            protos: None,
+        }
+    }
+}
+
+impl<J: Json> Tables<J> {
+    /// Tables that an application has stored as the member `protos` of a handshake response:
+    /// `{"server":…,"client":…,"version":…}`, as browser clients keep them in `localStorage`.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Protos`] when they are no usable schemas.
+    pub fn from_protos(protos: &J) -> Result<Self, HandshakeError> {
+        Ok(Self {
+            dictionary: None,
+            protos: Some(ProtosTable::parse(protos)?).filter(ProtosTable::is_versioned),
+        })
+    }
+
+    /// The schemas that are kept, to be stored.
+    pub const fn protos(&self) -> Option<&ProtosTable<J>> {
+        self.protos.as_ref()
+    }
+
     /// Adds the versions of the kept tables to a request.
-    pub(crate) fn announce(&self, mut request: HandshakeRequest) -> HandshakeRequest {
+    pub(crate) fn announce(&self, mut request: HandshakeRequest<J>) -> HandshakeRequest<J> {
         if let Some((_, version)) = &self.dictionary {
             request = request.with_sys("dictVersion", version.clone());
         }
@@ -398,11 +450,11 @@ impl Tables {
     /// The tables in force after this response, which are then kept as far as they have versions.
     pub(crate) fn agree(
         &mut self,
-        response: &mut HandshakeResponse,
-    ) -> (Option<Dictionary>, Option<ProtosTable>) {
+        response: &mut HandshakeResponse<J>,
+    ) -> (Option<Dictionary>, Option<ProtosTable<J>>) {
         let dictionary = match response.dictionary.take() {
             Some((dictionary, version)) => {
-                let version = version.filter(json::is_truthy);
+                let version = version.filter(J::is_truthy);
                 self.dictionary = version.map(|version| (dictionary.clone(), version));
                 Some(dictionary)
             }
@@ -411,8 +463,7 @@ impl Tables {
         };
         let protos = match response.protos.take() {
             Some(protos) => {
-                let versioned = protos.version.as_ref().is_some_and(json::is_truthy);
-                self.protos = versioned.then(|| protos.clone());
+                self.protos = protos.is_versioned().then(|| protos.clone());
                 Some(protos)
             }
             None if response.use_proto => self.protos.clone(),

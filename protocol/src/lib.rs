@@ -100,10 +100,12 @@ pub use gzip::{InflateError, inflate};
 pub use handshake::{
     HandshakeError, HandshakeRequest, HandshakeResponse, Offer, ProtosOffer, ProtosTable, Tables,
 };
+pub use json::Json;
 pub use message::{
     Message, MessageHead, MessageKind, RequestId, Route, RouteCode, RouteName, WireRoute,
 };
 pub use package::{Frame, Package, PackageDecoder, PackageKind, PackageRef, write_package};
 #[cfg(feature = "codec")]
 pub use package_codec::{PackageCodec, PackageCodecError};
+pub use text::decode_utf8;
 pub use time::Instant;

@@ -11,7 +11,7 @@ const SURROGATE_LEN: usize = 3;
 /// groups of three bytes (CESU-8); such a pair becomes the one character it means. A surrogate
 /// without its partner, and everything else that is no UTF-8, becomes U+FFFD, counted as
 /// [`String::from_utf8_lossy`] counts (a lone surrogate is one character, so one U+FFFD).
-pub(crate) fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
+pub fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
     match core::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => Cow::Owned(repair(bytes)),

@@ -1,9 +1,11 @@
 //! Everything a newcomer or CI runs: `cargo xtask SUBCOMMAND`.
 
+mod apt;
 mod demo;
 mod fuzz;
 mod protos;
 mod test;
+mod wasm;
 
 use std::process::ExitCode;
 
@@ -14,6 +16,7 @@ usage: cargo xtask SUBCOMMAND
   fuzz      run the fuzz targets
   protos    make clientProtos.json and serverProtos.json from .proto files
   test      run all tests, those that need Node included
+  wasm      make the npm package of the browser client
 
 `cargo xtask SUBCOMMAND --help` tells more.";
 
@@ -32,6 +35,8 @@ enum Error {
     Protos(#[from] protos::Error),
     #[error(transparent)]
     Test(#[from] test::Error),
+    #[error(transparent)]
+    Wasm(#[from] wasm::Error),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,11 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
             "protos" => match protos::Options::parse(args)? {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),
+            },
+            "wasm" => match wasm::Task::parse(args)? {
+                wasm::Task::Package => drop(wasm::run()?),
+                wasm::Task::TestCore => wasm::test_core()?,
+                wasm::Task::Help => println!("{}", wasm::USAGE),
             },
             "test" if test::parse(args)? => test::run()?,
             "test" => println!("{}", test::USAGE),

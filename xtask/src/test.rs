@@ -8,6 +8,8 @@ use std::{
     process::{Command, ExitStatus},
 };
 
+use crate::wasm;
+
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask test
 
@@ -15,9 +17,13 @@ Runs, in this order:
   - npm ci in interop/, when its packages are missing or older than the lock file
   - cargo test of the whole workspace with all features
   - cargo test of pomelo-protocol without any feature
+  - cargo xtask wasm, the npm package of the browser client
+  - cargo test of pomelo-protocol as WebAssembly in Node
+  - client-wasm/tests/browser.mjs, that package in Chromium beside the original
+  - client-wasm/tests/page.mjs, the page of examples/chat in Chromium
   - interop/check.cjs, the original clients and servers against each other
-  - interop/old-page/check.mjs, an old chat page in Chromium against our server;
-    root on a system with apt-get gets the package chromium if there is no browser
+  - interop/old-page/check.mjs, an old chat page in Chromium against our server,
+    with the original clients and ours; root on a system with apt-get gets the package chromium if there is no browser
 
 A part that cannot run on this machine is skipped, and the end of the output
 says what is missing; without npm packages, Rust tests against original servers
@@ -69,16 +75,32 @@ pub(crate) fn run() -> Result<(), Error> {
     let packages = node_packages(&interop);
     let all = cargo(&["--workspace", "--all-features", "--no-fail-fast"]);
     let bare = cargo(&["-p", "pomelo-protocol", "--no-default-features"]);
-    let [originals, page] = if packages == Outcome::Passed {
-        [originals(&interop), old_page(&interop, &all)]
+    let [wasm, core, browser, chat, originals, page] = if packages == Outcome::Passed {
+        // Before the old page, which takes our client, too, if it is there.
+        let wasm = webassembly(wasm::run().map(drop));
+        let core = webassembly(wasm::test_core());
+        let browser = match &wasm {
+            Outcome::Passed => ours("browser.mjs", &all),
+            _ => needs_client(),
+        };
+        let chat = match &wasm {
+            Outcome::Passed => ours("page.mjs", &all),
+            _ => needs_client(),
+        };
+        let page = in_chromium(&interop.join("old-page/check.mjs"), &all);
+        [wasm, core, browser, chat, originals(&interop), page]
     } else {
-        [(); 2].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
+        [(); 6].map(|()| Outcome::Skipped("needs the packages of interop/".to_owned()))
     };
 
     let parts = [
         ("npm packages of interop/", packages),
         ("cargo test, all features", all),
         ("cargo test, pomelo-protocol without features", bare),
+        ("npm package of the browser client", wasm),
+        ("cargo test, pomelo-protocol as WebAssembly", core),
+        ("browser client in Chromium", browser),
+        ("page of the chat in Chromium", chat),
         ("original clients and servers", originals),
         ("old page in Chromium", page),
     ];
@@ -147,15 +169,33 @@ fn originals(interop: &Path) -> Outcome {
     spawned(Command::new("node").arg(interop.join("check.cjs")))
 }
 
-fn old_page(interop: &Path, built: &Outcome) -> Outcome {
+fn webassembly(made: Result<(), wasm::Error>) -> Outcome {
+    match made {
+        Ok(()) => Outcome::Passed,
+        Err(wasm::Error::Missing(missing)) => Outcome::Skipped(missing.to_string()),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+fn needs_client() -> Outcome {
+    Outcome::Skipped("needs the npm package of the browser client".to_owned())
+}
+
+fn ours(script: &str, built: &Outcome) -> Outcome {
+    in_chromium(
+        &Path::new(ROOT).join("client-wasm/tests").join(script),
+        built,
+    )
+}
+
+/// Runs a script that drives Chromium.
+fn in_chromium(script: &Path, built: &Outcome) -> Outcome {
     let browser = match chromium::provide() {
         Ok(browser) => browser,
         Err(outcome) => return outcome,
     };
     let mut command = Command::new("node");
-    command
-        .arg(interop.join("old-page/check.mjs"))
-        .env("CHROMIUM", browser);
+    command.arg(script).env("CHROMIUM", browser);
     // The tests of all packages have built the chat beside this program; for itself alone it would be
     // built again, since other features are asked for.
     let chat = env::current_exe()

@@ -10,6 +10,7 @@ mod servers;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod web;
 
 use std::io;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pomelo_server::{Config, ConfigError, StartError};
 
-use crate::servers;
+use crate::{servers, web};
 
 pub(crate) const USAGE: &str = "\
 usage: chat serve [--env ENV] [--config DIR] [--port-offset N | --free-ports]
@@ -14,7 +14,16 @@ Runs gate, connectors and chat servers in one process until Ctrl-C or SIGTERM.
   --env ENV          environment of servers.json (default development)
   --config DIR       where servers.json is (default that of this example)
   --port-offset N    added to every port of clients, when those of the file are taken
-  --free-ports       the system chooses the ports of clients";
+  --free-ports       the system chooses the ports of clients
+
+A page for browsers on this machine is on port 3001, moved like the others. Its
+client is what `cargo xtask wasm` makes.";
+
+/// Where `cargo xtask wasm` puts the browser client.
+const BROWSER_CLIENT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../target/npm/pomelo-client-wasm"
+);
 
 /// What the command line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +91,14 @@ pub(crate) enum Error {
     /// The configuration cannot be used.
     #[error("cannot read the configuration")]
     Config(#[from] ConfigError),
+    /// The port of the page is taken, most likely.
+    #[error("cannot serve the page on port {port}")]
+    Page {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The servers do not start.
     #[error("cannot start")]
     Start(#[from] StartError),
@@ -101,11 +118,20 @@ pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let gate = addresses
         .iter()
         .find(|(server, _)| server.starts_with("gate"));
+    let mut page = None;
     match gate.map(|(_, address)| address.port()) {
-        Some(port) => println!("\n{}", invitation(port)),
+        Some(gate) => {
+            let port = options.ports.moved(web::PORT).unwrap_or(0);
+            let web = web::serve(port, gate, BROWSER_CLIENT.as_ref())
+                .await
+                .map_err(|source| Error::Page { port, source })?;
+            println!("\n{}", invitation(gate, &web));
+            page = Some(web);
+        }
         None => println!("\nThere is no gate, so clients must know a connector. Ctrl-C stops it."),
     }
     running.until_signal().await;
+    drop(page);
     println!("stopped");
     Ok(())
 }
@@ -115,30 +141,41 @@ fn move_ports(config: &mut Config, ports: Ports) -> Result<(), Error> {
         let Some(port) = server.client_port else {
             continue;
         };
-        let moved = match ports {
-            Ports::Free => 0,
-            Ports::Offset(offset) => {
-                port.checked_add(offset).ok_or_else(|| Error::PortTooHigh {
-                    server: server.id.to_string(),
-                    port,
-                    offset,
-                })?
-            }
-        };
+        let moved = ports.moved(port).map_err(|offset| Error::PortTooHigh {
+            server: server.id.to_string(),
+            port,
+            offset,
+        })?;
         server.client_port = Some(moved);
     }
     Ok(())
 }
 
+impl Ports {
+    /// Where a port goes, or the offset that is too much for it.
+    fn moved(self, port: u16) -> Result<u16, u16> {
+        match self {
+            Self::Free => Ok(0),
+            Self::Offset(offset) => port.checked_add(offset).ok_or(offset),
+        }
+    }
+}
+
 /// What to do next.
-fn invitation(gate: u16) -> String {
+fn invitation(gate: u16, web: &web::Web) -> String {
+    let page = web.address;
+    let hint = if web.has_client {
+        ""
+    } else {
+        " (after `cargo xtask wasm`, which makes its client)"
+    };
     let option = if gate == 3014 {
         String::new()
     } else {
         format!(" --gate ws://127.0.0.1:{gate}")
     };
     format!(
-        "The chat is running. In two other terminals:\n\n    \
+        "The chat is running. In a browser, twice: http://{page}/{hint}\n\nOr in two other terminals:\n\n    \
          cargo run -p chat -- talk alice lobby{option}\n    \
          cargo run -p chat -- talk bob lobby{option}\n\n\
          Old pages and clients of pomelo find the gate on port {gate}. Ctrl-C stops it."
@@ -188,9 +225,15 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn the_invitation_names_a_gate_that_talk_would_not_find() {
-        assert!(!invitation(3014).contains("--gate"));
-        assert!(invitation(4014).contains("talk bob lobby --gate ws://127.0.0.1:4014\n"));
+    #[tokio::test]
+    async fn the_invitation_names_the_page_and_a_gate_that_talk_would_not_find() {
+        let web = web::serve(0, 3014, "nowhere".as_ref()).await.unwrap();
+        let text = invitation(3014, &web);
+        assert!(text.contains(&format!(
+            "http://{}/ (after `cargo xtask wasm`",
+            web.address
+        )));
+        assert!(!text.contains("--gate"));
+        assert!(invitation(4014, &web).contains("talk bob lobby --gate ws://127.0.0.1:4014\n"));
     }
 }

@@ -1,7 +1,7 @@
 //! The client's end: `AwaitResponse -> Working -> closed`.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use crate::codec::{Codec, CodecError};
 use crate::error::{CloseReason, DecodeError, Dropped, EncodeError};
 use crate::handshake::{CODE_OK, HandshakeRequest, HandshakeResponse, Tables};
 use crate::heartbeat::{Due, Heartbeat};
+use crate::json::Json;
 use crate::message::{Message, MessageHead, RequestId, Route};
 use crate::package::{Frame, Package, PackageKind};
 use crate::time::Instant;
@@ -24,11 +25,11 @@ const MAX_ID: u64 = 0x7fff_ffff;
 /// What happened on a client's connection.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum ClientEvent {
+pub enum ClientEvent<J = Value> {
     /// The server has let this client in.
     Ready {
         /// What the application's handshake function answered.
-        user: Option<Value>,
+        user: Option<J>,
     },
     /// A pending request was answered.
     Response {
@@ -51,6 +52,9 @@ pub enum ClientEvent {
     /// The server ends the session, with its reason if it gave one. [`ClientEvent::Closed`]
     /// follows.
     Kicked(Option<String>),
+    /// A message as it came, with [`Config::raw_messages`];
+    /// [`decode`](ClientConnection::decode) reads it.
+    Raw(Bytes),
     /// A message was ignored.
     Dropped(Dropped),
     /// The connection has ended; told once. Pending requests get no answer any more.
@@ -75,11 +79,11 @@ pub enum RequestError {
 /// The client's end of one connection. The order of calls is in the
 /// [module documentation](super).
 #[derive(Debug)]
-pub struct ClientConnection {
+pub struct ClientConnection<J = Value> {
     config: Config,
     link: Link,
-    state: State,
-    tables: Tables,
+    state: State<J>,
+    tables: Tables<J>,
     codec: Codec,
     scratch: Vec<u8>,
     next_id: u64,
@@ -92,25 +96,57 @@ pub struct ClientConnection {
 }
 
 #[derive(Debug)]
-enum State {
+enum State<J> {
     /// Messages wait here until the dictionary and schemas are known.
-    AwaitResponse(VecDeque<Early>),
+    AwaitResponse(VecDeque<Early<J>>),
     Working,
 }
 
 #[derive(Debug)]
-struct Early {
+struct Early<J> {
     id: Option<RequestId>,
     route: Route,
-    body: Value,
+    body: J,
     /// Of the body as JSON.
     bytes: usize,
 }
 
 impl ClientConnection {
+    /// Sends a request; its response comes as [`ClientEvent::Response`] with the same id. Before
+    /// [`ClientEvent::Ready`] it waits.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is sent and nothing is pending then.
+    pub fn request<T: Serialize + ?Sized>(
+        &mut self,
+        route: &str,
+        body: &T,
+    ) -> Result<RequestId, RequestError> {
+        self.send_request(route, &Typed(body))
+    }
+
+    /// Sends a notify. Before [`ClientEvent::Ready`] it waits.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is sent then.
+    pub fn notify<T: Serialize + ?Sized>(
+        &mut self,
+        route: &str,
+        body: &T,
+    ) -> Result<(), RequestError> {
+        self.deliver(None, route, &Typed(body)).map(drop)
+    }
+}
+
+impl<J: Json> ClientConnection<J> {
     /// A connection whose transport has just opened: the handshake is the first frame to send.
     /// `tables` are those kept from an earlier connection to the same server, or the default.
-    pub fn new(now: Instant, config: Config, request: HandshakeRequest, tables: Tables) -> Self {
+    pub fn new(
+        now: Instant,
+        config: Config,
+        request: HandshakeRequest<J>,
+        tables: Tables<J>,
+    ) -> Self {
         let mut link = Link::new(now, config.max_handshake);
         let text = tables.announce(request).to_text();
         match Frame::new(PackageKind::Handshake, text.as_bytes()) {
@@ -176,23 +212,82 @@ impl ClientConnection {
         self.link.eof = true;
     }
 
-    /// Sends a request; its response comes as [`ClientEvent::Response`] with the same id. Before
-    /// [`ClientEvent::Ready`] it waits.
+    /// `request` for a document of the connection's own kind.
     ///
     /// # Errors
     /// [`RequestError`]; nothing is sent and nothing is pending then.
-    pub fn request<T: Serialize + ?Sized>(
-        &mut self,
-        route: &str,
-        body: &T,
-    ) -> Result<RequestId, RequestError> {
+    pub fn request_document(&mut self, route: &str, body: J) -> Result<RequestId, RequestError> {
+        self.send_request(route, &Document(body))
+    }
+
+    /// `notify` for a document of the connection's own kind.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is sent then.
+    pub fn notify_document(&mut self, route: &str, body: J) -> Result<(), RequestError> {
+        self.deliver(None, route, &Document(body)).map(drop)
+    }
+
+    /// Takes an id for a request that the application encodes itself; the response to it comes
+    /// like any other.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is pending then.
+    pub fn expect_response(&mut self, route: &str) -> Result<RequestId, RequestError> {
         if self.pending.len() >= self.config.max_pending {
             return Err(RequestError::TooManyPending);
         }
+        let route = Route::new(route).map_err(CodecError::from)?;
         let id = self.free_id();
-        let known = self.deliver(Some(id), route, body)?;
-        self.pending.insert(id, known);
+        self.pending.insert(id, route);
         Ok(id)
+    }
+
+    /// A request with an id of [`expect_response`](Self::expect_response), or without one a
+    /// notify, as the connection itself would write it; the frame's body is the message.
+    ///
+    /// # Errors
+    /// [`CodecError`]; nothing is sent in any case.
+    pub fn encode_document(
+        &mut self,
+        id: Option<RequestId>,
+        route: &str,
+        body: J,
+    ) -> Result<Frame, CodecError> {
+        let body = Document(body);
+        encode(&self.codec, &mut self.scratch, id, route, &body)
+    }
+
+    /// Sends a message that the application has encoded itself.
+    ///
+    /// # Errors
+    /// [`RequestError`], before [`ClientEvent::Ready`] with [`SendError::NotReady`]: such a
+    /// message cannot wait, since its form depends on what the handshake brings.
+    pub fn send_message(&mut self, message: &[u8]) -> Result<(), RequestError> {
+        if !self.link.is_open() {
+            return Err(SendError::Closed.into());
+        }
+        if matches!(self.state, State::AwaitResponse(_)) {
+            return Err(SendError::NotReady.into());
+        }
+        let frame = Frame::new(PackageKind::Data, message).map_err(CodecError::from)?;
+        Ok(self.link.outbox.push(frame, &self.config)?)
+    }
+
+    /// Decodes the message of a data package: what is done without being asked unless
+    /// [`Config::raw_messages`] is on. `None`: it is empty, which ends the connection.
+    pub fn decode(&mut self, data: &Bytes) -> Option<ClientEvent<J>> {
+        let event = match Message::decode(data) {
+            Ok(message) => self.message_event(data, &message),
+            Err(error) => Err(error),
+        };
+        match event.or_else(|error| message_fault(error).map(ClientEvent::Dropped)) {
+            Ok(event) => Some(event),
+            Err(reason) => {
+                self.link.fail(reason);
+                None
+            }
+        }
     }
 
     /// Forgets a pending request: its response, if one comes, is dropped.
@@ -201,18 +296,6 @@ impl ClientConnection {
         if let State::AwaitResponse(early) = &mut self.state {
             early.retain(|message| message.id != Some(id));
         }
-    }
-
-    /// Sends a notify. Before [`ClientEvent::Ready`] it waits.
-    ///
-    /// # Errors
-    /// [`RequestError`]; nothing is sent then.
-    pub fn notify<T: Serialize + ?Sized>(
-        &mut self,
-        route: &str,
-        body: &T,
-    ) -> Result<(), RequestError> {
-        self.deliver(None, route, body).map(drop)
     }
 
     /// Ends the connection; what was sent before still goes out, except after
@@ -226,7 +309,7 @@ impl ClientConnection {
     }
 
     /// The next thing that happened.
-    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+    pub fn poll_event(&mut self) -> Option<ClientEvent<J>> {
         loop {
             if !self.link.is_open() {
                 let reason = self.link.told()?;
@@ -262,7 +345,7 @@ impl ClientConnection {
     }
 
     /// The dictionary and schemas to keep for the next connection to the same server.
-    pub const fn tables(&self) -> &Tables {
+    pub const fn tables(&self) -> &Tables<J> {
         &self.tables
     }
 
@@ -299,11 +382,25 @@ impl ClientConnection {
         }
     }
 
-    fn deliver<T: Serialize + ?Sized>(
+    fn send_request(
+        &mut self,
+        route: &str,
+        body: &impl Outgoing<J>,
+    ) -> Result<RequestId, RequestError> {
+        if self.pending.len() >= self.config.max_pending {
+            return Err(RequestError::TooManyPending);
+        }
+        let id = self.free_id();
+        let known = self.deliver(Some(id), route, body)?;
+        self.pending.insert(id, known);
+        Ok(id)
+    }
+
+    fn deliver(
         &mut self,
         id: Option<RequestId>,
         route: &str,
-        body: &T,
+        body: &impl Outgoing<J>,
     ) -> Result<Route, RequestError> {
         if !self.link.is_open() {
             return Err(SendError::Closed.into());
@@ -314,18 +411,20 @@ impl ClientConnection {
                 if early.len() >= self.config.max_pending {
                     return Err(RequestError::TooManyPending);
                 }
-                let body = serde_json::to_value(body).map_err(CodecError::from)?;
-                let mut bytes = Counter(0);
-                serde_json::to_writer(&mut bytes, &body).map_err(CodecError::from)?;
+                let body = body.document()?;
+                self.scratch.clear();
+                body.write(&mut self.scratch, false)
+                    .ok_or(CodecError::NotJson)?;
+                let bytes = self.scratch.len();
                 let waiting: usize = early.iter().map(|message| message.bytes).sum();
-                if !early.is_empty() && waiting.saturating_add(bytes.0) > self.config.outbox_bytes {
+                if !early.is_empty() && waiting.saturating_add(bytes) > self.config.outbox_bytes {
                     return Err(SendError::Full.into());
                 }
                 early.push_back(Early {
                     id,
                     route: known.clone(),
                     body,
-                    bytes: bytes.0,
+                    bytes,
                 });
             }
             State::Working => {
@@ -336,7 +435,7 @@ impl ClientConnection {
         Ok(known)
     }
 
-    fn handle_package(&mut self, package: Package) -> Option<ClientEvent> {
+    fn handle_package(&mut self, package: Package) -> Option<ClientEvent<J>> {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.alive(self.link.now);
         }
@@ -351,12 +450,15 @@ impl ClientConnection {
                 }
                 None
             }
-            (PackageKind::Data, State::Working) => self.handle_message_of(&package.body),
+            (PackageKind::Data, State::Working) if self.config.raw_messages => {
+                Some(ClientEvent::Raw(package.body))
+            }
+            (PackageKind::Data, State::Working) => self.decode(&package.body),
             (PackageKind::Data, State::AwaitResponse(_)) => {
                 Some(ClientEvent::Dropped(Dropped::NotReady))
             }
             (PackageKind::Kick, _) => {
-                let reason = kick_reason(&package.body);
+                let reason = kick_reason::<J>(&package.body);
                 self.link.fail(CloseReason::Kicked(reason.clone()));
                 Some(ClientEvent::Kicked(reason))
             }
@@ -368,7 +470,7 @@ impl ClientConnection {
         }
     }
 
-    fn ready(&mut self, mut response: HandshakeResponse) -> ClientEvent {
+    fn ready(&mut self, mut response: HandshakeResponse<J>) -> ClientEvent<J> {
         let (dictionary, protos) = self.tables.agree(&mut response);
         self.codec.dictionary = dictionary;
         if let Some(protos) = protos {
@@ -392,7 +494,7 @@ impl ClientConnection {
         {
             // The schema is known only now. A message that does not fit it is sent without a body,
             // as the browser client does, so that the request is answered all the same.
-            let frame = encode(&self.codec, &mut self.scratch, id, &route, &body)
+            let frame = encode(&self.codec, &mut self.scratch, id, &route, &Document(body))
                 .or_else(|_| encode_empty(&mut self.scratch, id, &route));
             if let Ok(frame) = frame {
                 // Taken already, within the limits: a full queue must not lose them.
@@ -404,25 +506,11 @@ impl ClientConnection {
         }
     }
 
-    fn handle_message_of(&mut self, data: &Bytes) -> Option<ClientEvent> {
-        let event = match Message::decode(data) {
-            Ok(message) => self.message_event(data, &message),
-            Err(error) => Err(error),
-        };
-        match event.or_else(|error| message_fault(error).map(ClientEvent::Dropped)) {
-            Ok(event) => Some(event),
-            Err(reason) => {
-                self.link.fail(reason);
-                None
-            }
-        }
-    }
-
     fn message_event(
         &mut self,
         data: &Bytes,
         message: &Message<'_>,
-    ) -> Result<ClientEvent, DecodeError> {
+    ) -> Result<ClientEvent<J>, DecodeError> {
         let bytes = data.slice_ref(message.body);
         Ok(match &message.head {
             MessageHead::Response { id, error } => {
@@ -453,17 +541,54 @@ impl ClientConnection {
     }
 }
 
-fn encode<T: Serialize + ?Sized>(
+/// A body on its way out.
+trait Outgoing<J> {
+    /// To be kept until the handshake tells how it is written.
+    fn document(&self) -> Result<J, CodecError>;
+
+    fn write(&self, codec: &Codec, route: &str, out: &mut Vec<u8>) -> Result<(), CodecError>;
+}
+
+struct Typed<'a, T: ?Sized>(&'a T);
+
+impl<T: Serialize + ?Sized> Outgoing<Value> for Typed<'_, T> {
+    fn document(&self) -> Result<Value, CodecError> {
+        Ok(serde_json::to_value(self.0)?)
+    }
+
+    fn write(&self, codec: &Codec, route: &str, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        codec.write_body(out, route, self.0)
+    }
+}
+
+struct Document<J>(J);
+
+impl<J: Json> Outgoing<J> for Document<J> {
+    fn document(&self) -> Result<J, CodecError> {
+        Ok(self.0.clone())
+    }
+
+    fn write(&self, codec: &Codec, route: &str, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        codec.write_document(out, route, &self.0)
+    }
+}
+
+fn encode<J>(
     codec: &Codec,
     scratch: &mut Vec<u8>,
     id: Option<RequestId>,
     route: &str,
-    body: &T,
+    body: &impl Outgoing<J>,
 ) -> Result<Frame, CodecError> {
-    match id {
-        Some(id) => codec.request(scratch, id, route, body),
-        None => codec.notify(scratch, route, body),
-    }
+    let wire = codec.wire_route(route);
+    let head = match id {
+        Some(id) => MessageHead::Request {
+            id: Some(id),
+            route: wire,
+        },
+        None => MessageHead::Notify { route: wire },
+    };
+    codec.encode(scratch, &head, |out| body.write(codec, route, out))
 }
 
 fn encode_empty(
@@ -482,34 +607,20 @@ fn encode_empty(
     Frame::build(scratch, PackageKind::Data, |out| head.write(out, false))
 }
 
-/// Counts the bytes written to it.
-struct Counter(usize);
-
-impl io::Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// pomelo sends `{"reason":...}`, pitaya nothing, others may send bare text.
-fn kick_reason(body: &[u8]) -> Option<String> {
-    let text = crate::text::decode_utf8(body);
-    match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Object(members)) => members.get("reason").map(|reason| match reason {
-            Value::String(reason) => reason.clone(),
-            other => other.to_string(),
-        }),
-        Ok(Value::String(reason)) => Some(reason),
-        Ok(Value::Null) => None,
-        Ok(other) => Some(other.to_string()),
-        Err(_) if text.trim().is_empty() => None,
-        Err(_) => Some(text.into_owned()),
-    }
+fn kick_reason<J: Json>(body: &[u8]) -> Option<String> {
+    let Some(document) = J::parse(body) else {
+        let text = crate::text::decode_utf8(body);
+        return (!text.trim().is_empty()).then(|| text.into_owned());
+    };
+    let reason = if document.members().is_some() {
+        document.get("reason")?.into_owned()
+    } else {
+        document
+    };
+    let text = reason.as_str().map(Cow::into_owned);
+    text.or_else(|| reason.to_text())
+        .filter(|text| reason.as_str().is_some() || text != "null")
 }
 
 #[cfg(test)]

@@ -70,8 +70,8 @@ pub struct Config {
     /// Server: only heartbeats count as a sign of life, as in pomelo, instead of any package.
     /// Default: false, which keeps clients that are busy sending data.
     pub strict_heartbeat: bool,
-    /// Server: messages are handed out as they came, [`ServerEvent::Raw`], for an application
-    /// that rewrites them. Default: false.
+    /// Messages are handed out as they came, [`ServerEvent::Raw`] and [`ClientEvent::Raw`], for
+    /// an application that rewrites them or has a codec of its own. Default: false.
     pub raw_messages: bool,
     /// Client: the most requests that may wait for their responses. Default: 1024.
     pub max_pending: usize,
@@ -102,8 +102,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             heartbeat_timeout: None,
             strict_heartbeat: false,
-            raw_messages: false,
             max_pending: 1024,
+            raw_messages: false,
             outbox_frames: 1024,
             outbox_bytes: 4 << 20,
         }

@@ -273,6 +273,7 @@ impl World {
                     assert_eq!(pushed, Some((route.to_string(), number(&body))));
                 }
             }
+            ClientEvent::Raw(_) => panic!("raw messages were not asked for"),
             ClientEvent::Kicked(reason) => self.kicked = Some(reason),
             // Forgotten requests are answered all the same.
             ClientEvent::Dropped(Dropped::UnknownResponse(_)) => {}

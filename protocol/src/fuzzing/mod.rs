@@ -265,7 +265,7 @@ fn schemas(text: &[u8]) -> Option<Protos> {
     let protos = Protos::parse(&file)
         .or_else(|_| Protos::from_parsed(&file))
         .ok()?;
-    let sent = serde_json::from_str(protos.parsed_text()).expect("the parsed form is JSON");
+    let sent: Value = serde_json::from_str(protos.parsed_text()).expect("the parsed form is JSON");
     let received = Protos::from_parsed(&sent).expect("what a server sends a client takes");
     assert_eq!(received.parsed(), protos.parsed());
     Some(protos)

@@ -22,7 +22,7 @@ pub(super) struct Level<'a> {
 }
 
 impl<'a> Level<'a> {
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn new(definition: &'a Definition, body: Option<usize>) -> Self {
         Self {
             definition,
@@ -32,7 +32,7 @@ impl<'a> Level<'a> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn find(&mut self, name: &str) -> Option<&'a Field> {
         let definition = self.definition;
         let found = match definition.field(self.next) {
@@ -72,7 +72,7 @@ pub(super) struct Members<'o, 'a> {
 }
 
 impl<'o, 'a> Members<'o, 'a> {
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn open(
         tables: &'a Tables,
         out: &'o mut Vec<u8>,
@@ -98,7 +98,7 @@ impl<'o, 'a> Members<'o, 'a> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn field<T: Serialize + ?Sized>(&mut self, field: &'a Field, value: &T) -> Result<()> {
         let slot = Slot {
             tables: self.tables,

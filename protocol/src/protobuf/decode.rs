@@ -50,7 +50,7 @@ pub(super) enum Payload<'a, 'de> {
 }
 
 impl<'a, 'de> Payload<'a, 'de> {
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn read(
         tables: &'a Tables,
         field: &Field,
@@ -98,7 +98,7 @@ pub(super) enum Source<'c, 'a, 'de> {
 }
 
 impl<'c, 'a, 'de> Single<'c, 'a, 'de> {
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn read(self) -> Result<(Payload<'a, 'de>, &'c mut Context<'a>, usize)> {
         let payload = match self.source {
             Source::Ahead(reader, field, kind) => {
@@ -111,7 +111,7 @@ impl<'c, 'a, 'de> Single<'c, 'a, 'de> {
 }
 
 impl<'a, 'de> Payload<'a, 'de> {
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn visit<V: Visitor<'de>>(
         self,
         context: &mut Context<'a>,
@@ -207,7 +207,7 @@ impl<'de> Deserializer<'de> for Single<'_, '_, 'de> {
         visitor.visit_newtype_struct(self)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -267,7 +267,7 @@ struct Message<'c, 'a, 'de> {
 
 impl<'c, 'a, 'de> Message<'c, 'a, 'de> {
     // Inlined so that the members are made where they stay: they are too large to be copied.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn new(
         context: &'c mut Context<'a>,
         definition: &'a Definition,

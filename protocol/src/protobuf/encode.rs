@@ -58,7 +58,7 @@ pub(super) struct Slot<'o, 'a> {
 
 impl<'o, 'a> Slot<'o, 'a> {
     /// Writes the head, if there is one, and tells the payload.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn begin(&mut self, found: &'static str) -> Result<Kind> {
         let (field, kind) = match self.place {
             Place::Field(field) if field.shape != Shape::Single => {
@@ -120,7 +120,7 @@ impl<'o, 'a> Slot<'o, 'a> {
     }
 
     /// Opens the message that goes here.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn message(mut self, found: &'static str) -> Result<Members<'o, 'a>> {
         if self.depth >= MAX_DEPTH {
             return Err(EncodeErrorKind::TooDeep.into());
@@ -141,7 +141,7 @@ impl<'o, 'a> Slot<'o, 'a> {
     }
 
     /// Opens the map or object that goes here.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn map(self, len: Option<usize>) -> Result<Compound<'o, 'a>> {
         match self.place {
             Place::Field(field) => match field.shape {
@@ -313,7 +313,7 @@ impl<'o, 'a> Serializer for Slot<'o, 'a> {
                 put(self.out, value.len() as u64);
                 self.out.extend_from_slice(value.as_bytes());
             }
-            kind => put_numeric_text(self.out, kind, value)?,
+            kind => put_numeric_text(self.out, kind, value, self.tables.number_of)?,
         }
         Ok(true)
     }
@@ -413,7 +413,7 @@ impl<'o, 'a> Serializer for Slot<'o, 'a> {
     }
 
     // Inlined so that the members are made where they stay: they are too large to be copied.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Compound<'o, 'a>> {
         self.map(Some(len))
     }

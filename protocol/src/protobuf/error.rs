@@ -279,7 +279,7 @@ impl<K> Located<K> {
         } else {
             "."
         };
-        self.path = format!("{name}{dot}{}", self.path);
+        self.path = [name, dot, &self.path].concat();
     }
 
     fn prefix_element(&mut self, index: usize) {
@@ -288,7 +288,7 @@ impl<K> Located<K> {
         } else {
             "."
         };
-        self.path = format!("[{index}]{dot}{}", self.path);
+        self.path = ["[", &index.to_string(), "]", dot, &self.path].concat();
     }
 }
 

@@ -2,11 +2,10 @@
 //! pomelo-protobuf 0.4.0 and pinus-protobuf 1.7.4 parser.js make it: the parsed form travels in
 //! the handshake and its text is part of the version.
 
-use std::fmt;
-
 use serde_json::{Map, Value, json};
 
 use super::error::{SchemaError, SchemaErrorKind};
+use crate::json::{Json, map_in_js_order};
 
 /// Definitions nest by hand-written `message` keys, rarely more than three deep; the bound only
 /// keeps the recursion finite.
@@ -50,24 +49,22 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
+    /// The path below the route.
+    fn path(&self) -> String {
+        match self.parent {
+            None => String::new(),
+            Some(Place { parent: None, .. }) => self.name.to_owned(),
+            Some(parent) => [&parent.path(), ".", self.name].concat(),
+        }
+    }
+
     #[cold]
     pub(super) fn error(&self, kind: SchemaErrorKind) -> SchemaError {
         let mut root = self;
         while let Some(parent) = root.parent {
             root = parent;
         }
-        SchemaError::new(root.name, self.to_string(), kind)
-    }
-}
-
-/// The path below the route.
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.parent {
-            None => Ok(()),
-            Some(Place { parent: None, .. }) => f.write_str(self.name),
-            Some(parent) => write!(f, "{parent}.{}", self.name),
-        }
+        SchemaError::new(root.name, self.path(), kind)
     }
 }
 
@@ -80,7 +77,7 @@ pub(super) fn parse(file: &Value) -> Result<Value, SchemaError> {
             parse_definition(definition, &Place::route(route))?,
         );
     }
-    Ok(Value::Object(in_js_order(parsed)))
+    Ok(Value::Object(map_in_js_order(parsed)))
 }
 
 fn parse_definition(definition: &Value, place: &Place<'_>) -> Result<Value, SchemaError> {
@@ -116,21 +113,18 @@ fn parse_definition(definition: &Value, place: &Place<'_>) -> Result<Value, Sche
             _ => {}
         }
     }
-    parsed.insert(MESSAGES.into(), Value::Object(in_js_order(messages)));
-    parsed.insert(TAGS.into(), Value::Object(in_js_order(tags)));
-    Ok(Value::Object(in_js_order(parsed)))
+    parsed.insert(MESSAGES.into(), Value::Object(map_in_js_order(messages)));
+    parsed.insert(TAGS.into(), Value::Object(map_in_js_order(tags)));
+    Ok(Value::Object(map_in_js_order(parsed)))
 }
 
-pub(super) fn object<'v>(
-    value: &'v Value,
-    place: &Place<'_>,
-) -> Result<&'v Map<String, Value>, SchemaError> {
+fn object<'v>(value: &'v Value, place: &Place<'_>) -> Result<&'v Map<String, Value>, SchemaError> {
     value
         .as_object()
         .ok_or_else(|| place.error(SchemaErrorKind::NotAnObject))
 }
 
-pub(super) fn tag(value: &Value) -> Result<u32, SchemaErrorKind> {
+pub(super) fn tag<J: Json>(value: &J) -> Result<u32, SchemaErrorKind> {
     let tag = match value.as_f64() {
         Some(float) if float.fract() == 0.0 && (0.0..=f64::from(MAX_TAG)).contains(&float) => {
             #[expect(
@@ -142,52 +136,12 @@ pub(super) fn tag(value: &Value) -> Result<u32, SchemaErrorKind> {
         }
         _ => None,
     };
-    tag.ok_or_else(|| SchemaErrorKind::BadTag(value.to_string()))
-}
-
-/// JavaScript lists members whose names look like array indices first, ascending.
-fn in_js_order(map: Map<String, Value>) -> Map<String, Value> {
-    if !map.keys().any(|key| array_index(key).is_some()) {
-        return map;
-    }
-    let mut members: Vec<_> = map.into_iter().collect();
-    // Stable, and `None` sorts last by the first part of the key.
-    members.sort_by_key(|(key, _)| {
-        let index = array_index(key);
-        (index.is_none(), index)
-    });
-    members.into_iter().collect()
-}
-
-/// The canonical decimal forms of 0 to 2^32 - 2.
-fn array_index(key: &str) -> Option<u32> {
-    let canonical = key == "0" || key.starts_with(|c: char| matches!(c, '1'..='9'));
-    let index = key.parse().ok().filter(|_| canonical)?;
-    (index < u32::MAX).then_some(index)
+    tag.ok_or_else(|| SchemaErrorKind::BadTag(value.to_text().unwrap_or_default()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{SchemaErrorKind, Value, array_index, json, parse};
-
-    #[test]
-    fn array_indices_are_canonical() {
-        assert_eq!(array_index("0"), Some(0));
-        assert_eq!(array_index("4294967294"), Some(4_294_967_294));
-        for other in [
-            "4294967295",
-            "00",
-            "01",
-            "+1",
-            "-1",
-            "1.0",
-            "",
-            "a",
-            "99999999999",
-        ] {
-            assert_eq!(array_index(other), None, "{other}");
-        }
-    }
+    use super::{SchemaErrorKind, Value, json, parse};
 
     #[test]
     fn routes_that_look_like_indices_come_first() {

@@ -81,7 +81,7 @@
 //! | any number of elements, any depth | until memory or stack is gone | [`Limits`] |
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -105,7 +105,10 @@ pub use error::{
     DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, SchemaError, SchemaErrorKind,
 };
 
+pub(crate) use number::number_of;
 use table::{Definition, Tables, Unknown};
+
+use crate::json::Json;
 
 /// Depth to which messages nest, in both directions: half of what `serde_json` allows for the same
 /// value as JSON, so that the stack of a thread, or of a browser, is never in question.
@@ -119,17 +122,17 @@ pub struct Protos(Arc<Set>);
 
 struct Set {
     tables: Tables,
-    parsed: Value,
     text: String,
+    /// Of the text: few ask for it.
+    parsed: OnceLock<Value>,
 }
 
 impl Default for Set {
     fn default() -> Self {
-        let parsed = Value::Object(serde_json::Map::new());
         Self {
             tables: Tables::default(),
-            text: parsed.to_string(),
-            parsed,
+            text: "{}".to_owned(),
+            parsed: OnceLock::new(),
         }
     }
 }
@@ -146,7 +149,7 @@ impl Protos {
     /// [`SchemaError`] for what cannot work: a definition that is no object, a tag that is no
     /// integer or out of range, a type that nothing defines.
     pub fn parse(file: &Value) -> Result<Self, SchemaError> {
-        Self::compile(file::parse(file)?, Unknown::Refuse)
+        Self::compile(&file::parse(file)?, Unknown::Refuse)
     }
 
     /// [`parse`](Self::parse) from text.
@@ -174,16 +177,16 @@ impl Protos {
     /// # Errors
     ///
     /// [`SchemaError`] if `parsed` is not of the parsed form.
-    pub fn from_parsed(parsed: &Value) -> Result<Self, SchemaError> {
-        Self::compile(parsed.clone(), Unknown::Keep)
+    pub fn from_parsed<J: Json>(parsed: &J) -> Result<Self, SchemaError> {
+        Self::compile(parsed, Unknown::Keep)
     }
 
-    fn compile(parsed: Value, unknown: Unknown) -> Result<Self, SchemaError> {
-        let tables = table::compile(&parsed, unknown)?;
+    fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Self, SchemaError> {
+        let tables = table::compile(parsed, unknown)?;
         Ok(Self(Arc::new(Set {
             tables,
-            text: parsed.to_string(),
-            parsed,
+            text: parsed.to_text().unwrap_or_default(),
+            parsed: OnceLock::new(),
         })))
     }
 
@@ -203,7 +206,9 @@ impl Protos {
 
     /// The parsed form, its members in the order of the original.
     pub fn parsed(&self) -> &Value {
-        &self.0.parsed
+        let set = &self.0;
+        set.parsed
+            .get_or_init(|| serde_json::from_str(&set.text).unwrap_or_default())
     }
 
     /// The parsed form as the original's `JSON.stringify` writes it. Made once.
@@ -230,8 +235,7 @@ impl Protos {
     /// The routes, in the order of the parsed form, without the global messages.
     pub fn routes(&self) -> impl Iterator<Item = &str> {
         let keys = self
-            .0
-            .parsed
+            .parsed()
             .as_object()
             .into_iter()
             .flat_map(serde_json::Map::keys);

@@ -58,6 +58,7 @@ pub(super) fn put_numeric_text(
     out: &mut Vec<u8>,
     kind: Kind,
     text: &str,
+    number_of: fn(&str) -> f64,
 ) -> Result<(), EncodeError> {
     match kind {
         Kind::Float | Kind::Double => {
@@ -116,7 +117,7 @@ fn expected(kind: Kind) -> &'static str {
 }
 
 /// JavaScript's `Number(text)`.
-fn number_of(text: &str) -> f64 {
+pub(crate) fn number_of(text: &str) -> f64 {
     let text = text.trim();
     let radix = |digits, radix| u64::from_str_radix(digits, radix).map_or(f64::NAN, |n| n as f64);
     match text {

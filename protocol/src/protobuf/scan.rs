@@ -87,7 +87,7 @@ pub(super) fn outline(
 
 /// Reads a head. Its three lowest bits are a wire type that nobody looks at: browser clients
 /// write 2 for every integer.
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 pub(super) fn head<'a>(
     definition: &'a Definition,
     reader: &mut Reader<'_>,
@@ -136,7 +136,7 @@ pub(super) fn count(field: &Field, reader: &mut Reader<'_>) -> Result<usize, Dec
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 pub(super) fn skip_payload(
     field: &Field,
     kind: Kind,

@@ -1,12 +1,12 @@
 //! The compiled schema: flat tables with indices, made once per schema set. Messages may refer to
 //! each other in circles, indices may too.
 
-use std::collections::{HashMap, HashSet};
-
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::error::{SchemaError, SchemaErrorKind};
-use super::file::{GLOBAL, MESSAGES, Place, TAGS, object, tag};
+use super::file::{GLOBAL, MESSAGES, Place, TAGS, tag};
+use crate::json::Json;
 
 /// Tags below this are found by index: one byte of head has room for 15, two bytes for 2047, but
 /// files number their fields from 1 on.
@@ -153,7 +153,7 @@ impl Definition {
         self.fields.get(index as usize)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn by_tag(&self, tag: u64) -> Option<&Field> {
         let place = usize::try_from(tag).unwrap_or(usize::MAX);
         match self.dense.get(place) {
@@ -261,14 +261,29 @@ impl FieldSet {
 }
 
 /// A compiled schema set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Tables {
     /// See [`Protos::with_surrogate_pairs`](super::Protos::with_surrogate_pairs).
     pub(super) surrogate_pairs: bool,
+    /// See [`Json::number_of`].
+    pub(super) number_of: fn(&str) -> f64,
     definitions: Vec<Definition>,
     routes: HashMap<Box<str>, u32>,
     /// Stands in for an index that is none of the above, so that looking one up cannot fail.
     empty: Definition,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            surrogate_pairs: false,
+            // Without a field there is nothing to read.
+            number_of: |_| f64::NAN,
+            definitions: Vec::new(),
+            routes: HashMap::new(),
+            empty: Definition::default(),
+        }
+    }
 }
 
 impl Tables {
@@ -294,29 +309,26 @@ pub(super) enum Unknown {
 }
 
 /// Compiles the parsed form.
-pub(super) fn compile(parsed: &Value, unknown: Unknown) -> Result<Tables, SchemaError> {
-    let file = object(parsed, &Place::route(""))?;
+pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, SchemaError> {
+    let file = members(parsed, &Place::route(""))?;
     let mut compiler = Compiler {
-        file,
-        globals: HashMap::new(),
+        parsed,
+        routes: HashMap::new(),
         definitions: Vec::new(),
-        entries: HashSet::new(),
+        entries: Vec::new(),
         mistakes: Vec::new(),
     };
-    let mut routes = HashMap::with_capacity(file.len());
-    for (route, index) in file.keys().zip(0_u32..) {
-        routes.insert(route.as_str().into(), index);
-        if let Some(name) = route.strip_prefix(GLOBAL) {
-            compiler.globals.insert(name, index);
-        }
+    for ((route, _), index) in file.iter().zip(0_u32..) {
+        compiler.routes.insert(route.as_ref().into(), index);
         compiler.definitions.push(Definition::default());
     }
     for ((route, definition), index) in file.iter().zip(0_u32..) {
-        compiler.definition(definition, index, &Place::route(route))?;
+        compiler.definition(definition.as_ref(), index, &Place::route(route))?;
     }
     let Compiler {
         mistakes,
         entries,
+        routes,
         definitions,
         ..
     } = compiler;
@@ -330,64 +342,90 @@ pub(super) fn compile(parsed: &Value, unknown: Unknown) -> Result<Tables, Schema
     }
     Ok(Tables {
         surrogate_pairs: false,
+        number_of: J::number_of,
         definitions,
         routes,
         empty: Definition::default(),
     })
 }
 
-struct Compiler<'p> {
-    file: &'p Map<String, Value>,
-    globals: HashMap<&'p str, u32>,
+/// The members of an object.
+type Members<'p, J> = Vec<(Cow<'p, str>, Cow<'p, J>)>;
+
+fn members<'p, J: Json>(value: &'p J, place: &Place<'_>) -> Result<Members<'p, J>, SchemaError> {
+    value
+        .members()
+        .ok_or_else(|| place.error(SchemaErrorKind::NotAnObject))
+}
+
+struct Compiler<'p, J> {
+    parsed: &'p J,
+    routes: HashMap<Box<str>, u32>,
     definitions: Vec<Definition>,
     /// Messages that are entries of a `map` or `obj` somewhere. The types of their `key` and
     /// `value` are looked up there, so they need not be known in the message itself.
-    entries: HashSet<u32>,
+    entries: Vec<u32>,
     /// Fields of unknown type: index of the message, name of the field, the error.
-    mistakes: Vec<(u32, &'p str, SchemaError)>,
+    mistakes: Vec<(u32, String, SchemaError)>,
 }
 
 /// The messages a definition can name: its own, then the globals. Not those of the definitions
 /// around it (pomelo-protobuf 0.4.0 encoder.js).
-struct Scope<'p> {
-    messages: Option<&'p Map<String, Value>>,
-    indices: HashMap<&'p str, u32>,
+struct Scope<'s, J> {
+    messages: Option<&'s J>,
+    /// Of its own messages, by name.
+    indices: Names<'s>,
 }
 
-impl<'p> Compiler<'p> {
-    fn definition(
-        &mut self,
-        parsed: &'p Value,
-        index: u32,
-        place: &Place<'_>,
-    ) -> Result<(), SchemaError> {
+/// Names and their indices, in the order of the names: smaller than one more kind of hash table.
+struct Names<'s>(Vec<(&'s str, u32)>);
+
+impl<'s> Names<'s> {
+    fn new(mut names: Vec<(&'s str, u32)>) -> Self {
+        names.sort_unstable();
+        Self(names)
+    }
+
+    fn get(&self, name: &str) -> Option<u32> {
+        let place = self
+            .0
+            .binary_search_by(|&(known, _)| known.cmp(name))
+            .ok()?;
+        self.0.get(place).map(|&(_, index)| index)
+    }
+}
+
+impl<J: Json> Compiler<'_, J> {
+    fn definition(&mut self, parsed: &J, index: u32, place: &Place<'_>) -> Result<(), SchemaError> {
         place.check_depth()?;
-        let members = object(parsed, place)?;
-        let messages = match members.get(MESSAGES) {
-            Some(messages) => Some(object(messages, &place.child(MESSAGES))?),
-            None => None,
+        let own = members(parsed, place)?;
+        let messages = parsed.get(MESSAGES);
+        let nested = match &messages {
+            Some(messages) => members(messages.as_ref(), &place.child(MESSAGES))?,
+            None => Vec::new(),
         };
-        let mut scope = Scope {
-            messages,
-            indices: HashMap::new(),
-        };
-        for (name, message) in messages.into_iter().flatten() {
+        let mut names = Vec::with_capacity(nested.len());
+        for (name, message) in &nested {
             let index = u32::try_from(self.definitions.len()).unwrap_or(u32::MAX);
             self.definitions.push(Definition::default());
-            scope.indices.insert(name, index);
-            self.definition(message, index, &place.child(name))?;
+            names.push((name.as_ref(), index));
+            self.definition(message.as_ref(), index, &place.child(name))?;
         }
+        let scope = Scope {
+            messages: messages.as_deref(),
+            indices: Names::new(names),
+        };
 
         let mut fields = Vec::new();
-        let mut indices = HashMap::new();
+        let mut names = Vec::new();
         let mut own_tags = Vec::new();
-        for (name, field) in members {
+        for (name, field) in &own {
             if name == MESSAGES || name == TAGS {
                 continue;
             }
             let place = place.child(name);
             let number = u32::try_from(fields.len()).unwrap_or(u32::MAX);
-            let (tag, field) = self.field(name, number, field, &scope, &place)?;
+            let (tag, field) = self.field(name, number, field.as_ref(), &scope, &place)?;
             if field.kind == Kind::Unknown {
                 let type_name = field.type_name.to_string();
                 let mistake = match field.shape {
@@ -396,16 +434,20 @@ impl<'p> Compiler<'p> {
                         SchemaErrorKind::UnknownType(type_name)
                     }
                 };
-                self.mistakes.push((index, name, place.error(mistake)));
+                self.mistakes
+                    .push((index, name.to_string(), place.error(mistake)));
             }
             fields.push(field);
-            indices.insert(name.as_str(), number);
+            names.push((name.as_ref(), number));
             own_tags.push((tag, number));
         }
-        let tags = match members.get(TAGS) {
-            Some(tags) => object(tags, &place.child(TAGS))?
+        let indices = Names::new(names);
+        let tags = match parsed.get(TAGS) {
+            Some(tags) => members(tags.as_ref(), &place.child(TAGS))?
                 .iter()
-                .filter_map(|(tag, name)| Some((tag.parse().ok()?, *indices.get(name.as_str()?)?)))
+                .filter_map(|(tag, name)| {
+                    Some((tag.parse().ok()?, indices.get(name.as_str()?.as_ref())?))
+                })
                 .collect(),
             None => own_tags,
         };
@@ -419,25 +461,26 @@ impl<'p> Compiler<'p> {
         &mut self,
         name: &str,
         index: u32,
-        parsed: &Value,
-        scope: &Scope<'_>,
+        parsed: &J,
+        scope: &Scope<'_, J>,
         place: &Place<'_>,
     ) -> Result<(u32, Field), SchemaError> {
-        let text = |member: &str| parsed.get(member).and_then(Value::as_str);
-        let (Some(option), Some(type_name), Some(number)) =
-            (text("option"), text("type"), parsed.get("tag"))
-        else {
+        let (Some(option), Some(type_name), Some(number)) = (
+            text(parsed, "option"),
+            text(parsed, "type"),
+            parsed.get("tag"),
+        ) else {
             return Err(place.error(SchemaErrorKind::NotAField));
         };
-        let tag = tag(number).map_err(|kind| place.error(kind))?;
-        let kind = self.kind(type_name, scope);
-        let (shape, kind) = match option {
+        let tag = tag(number.as_ref()).map_err(|kind| place.error(kind))?;
+        let kind = self.kind(&type_name, scope);
+        let (shape, kind) = match option.as_str() {
             "map" | "obj" => {
                 if let Kind::Message(entry) = kind {
-                    self.entries.insert(entry);
+                    self.entries.push(entry);
                 }
                 let unusable = (Kind::Unknown, Kind::Unknown);
-                let (key, value) = self.entry(type_name, scope).unwrap_or(unusable);
+                let (key, value) = self.entry(&type_name, scope).unwrap_or(unusable);
                 let keep_empty = option == "map";
                 (Shape::Entries { key, keep_empty }, value)
             }
@@ -464,25 +507,37 @@ impl<'p> Compiler<'p> {
         Ok((tag, field))
     }
 
-    fn kind(&self, name: &str, scope: &Scope<'_>) -> Kind {
+    fn kind(&self, name: &str, scope: &Scope<'_, J>) -> Kind {
         Kind::scalar(name)
-            .or_else(|| scope.indices.get(name).copied().map(Kind::Message))
-            .or_else(|| self.globals.get(name).copied().map(Kind::Message))
+            .or_else(|| scope.indices.get(name).map(Kind::Message))
+            .or_else(|| self.global(name).map(Kind::Message))
             .unwrap_or(Kind::Unknown)
+    }
+
+    fn global(&self, name: &str) -> Option<u32> {
+        self.routes.get([GLOBAL, name].concat().as_str()).copied()
     }
 
     /// The kinds of key and value of a `map` or `obj`. pinus-protobuf 1.7.4 encoder.js takes only
     /// their type names from the entry message and looks these up where the *field* is.
-    fn entry(&self, name: &str, scope: &Scope<'_>) -> Option<(Kind, Kind)> {
+    fn entry(&self, name: &str, scope: &Scope<'_, J>) -> Option<(Kind, Kind)> {
         let entry = scope
             .messages
             .and_then(|messages| messages.get(name))
-            .or_else(|| self.file.get(&format!("{GLOBAL}{name}")))?;
-        let kind = |member| Some(self.kind(entry.get(member)?.get("type")?.as_str()?, scope));
+            .or_else(|| self.parsed.get(&[GLOBAL, name].concat()))?;
+        let kind = |member| {
+            let member = entry.get(member)?;
+            Some(self.kind(&text(member.as_ref(), "type")?, scope))
+        };
         let (key, value) = (kind("key")?, kind("value")?);
         let usable = !matches!(key, Kind::Message(_) | Kind::Unknown) && value != Kind::Unknown;
         usable.then_some((key, value))
     }
+}
+
+fn text<J: Json>(parsed: &J, member: &str) -> Option<String> {
+    let text = parsed.get(member)?;
+    Some(text.as_str()?.into_owned())
 }
 
 /// Maps are written with the head of a message, whatever their values are.

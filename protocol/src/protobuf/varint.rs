@@ -153,17 +153,17 @@ impl<'de> Reader<'de> {
         Self { rest: bytes }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn len(&self) -> usize {
         self.rest.len()
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn varint(&mut self) -> Result<Uint, DecodeError> {
         match self.short() {
             Some(byte) => Ok(Uint::Exact(u64::from(byte))),
@@ -172,7 +172,7 @@ impl<'de> Reader<'de> {
     }
 
     /// A varint of one byte, if the next one is.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn short(&mut self) -> Option<u8> {
         match self.rest.split_first() {
             Some((&byte, rest)) if byte < MORE => {
@@ -183,7 +183,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     fn long(&mut self) -> Result<Uint, DecodeError> {
         let (value, len) = long_varint(self.rest)?;
         self.rest = self.rest.get(len..).unwrap_or_default();
@@ -191,7 +191,7 @@ impl<'de> Reader<'de> {
     }
 
     /// The tag of a head.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn head(&mut self) -> Result<u64, DecodeError> {
         match self.short() {
             Some(byte) => Ok(u64::from(byte >> 3)),
@@ -203,7 +203,7 @@ impl<'de> Reader<'de> {
     }
 
     /// A length or a count. One too large for memory is larger than any body, too.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn length(&mut self) -> Result<usize, DecodeError> {
         match self.short() {
             Some(byte) => Ok(usize::from(byte)),
@@ -214,14 +214,14 @@ impl<'de> Reader<'de> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn take(&mut self, len: usize) -> Result<&'de [u8], DecodeError> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or_else(cut)?;
         self.rest = rest;
         Ok(head)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(cut)?;
         self.rest = rest;
@@ -229,13 +229,13 @@ impl<'de> Reader<'de> {
     }
 
     /// The bytes behind a length.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn prefixed(&mut self) -> Result<&'de [u8], DecodeError> {
         let len = self.length()?;
         self.take(len)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub(super) fn skip_varint(&mut self) -> Result<(), DecodeError> {
         loop {
             let (&byte, rest) = self.rest.split_first().ok_or_else(cut)?;

@@ -311,8 +311,10 @@ fn many_small_messages_while_the_application_decides_are_bounded() {
             ))]
         )
     });
+    // What holds a message counts, too, or 64 Ki of them would fit.
+    let most = (64 << 10) / size_of::<Bytes>();
     assert!(
-        closed_after.is_some_and(|count| count < 3_000),
+        closed_after.is_some_and(|count| count <= most),
         "{closed_after:?}"
     );
 }

@@ -27,7 +27,7 @@ fn schema(file: &Value, name: &str) -> Protos {
 }
 
 fn from_text(parsed: &str) -> Protos {
-    Protos::from_parsed(&serde_json::from_str(parsed).unwrap()).unwrap()
+    Protos::from_parsed(&serde_json::from_str::<Value>(parsed).unwrap()).unwrap()
 }
 
 pub(crate) fn parse(file: &Value, vector: &Value) -> Vec<Check> {

@@ -1,13 +1,9 @@
 //! The browser for the old page: one that is there, or Debian's.
 
-use std::{
-    env,
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, ffi::OsStr, path::PathBuf};
 
-use super::{Outcome, status};
+use super::Outcome;
+use crate::apt;
 
 /// What it is called on Debian, Ubuntu, Fedora and Arch, Google's own build last.
 const NAMES: [&str; 4] = [
@@ -40,7 +36,7 @@ pub(super) fn provide() -> Result<PathBuf, Outcome> {
     if let Some(found) = find(&path) {
         return Ok(found);
     }
-    if !is_root() || !installs() {
+    if !apt::install(&["chromium"]) {
         return Err(missing());
     }
     find(&path).ok_or_else(missing)
@@ -52,34 +48,6 @@ fn find(path: &OsStr) -> Option<PathBuf> {
         .flat_map(|name| env::split_paths(path).map(move |dir| dir.join(name)));
     let elsewhere = APPLICATIONS.iter().map(PathBuf::from);
     on_path.chain(elsewhere).find(|file| file.is_file())
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output();
-    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-}
-
-/// Whether apt-get is there and has installed it. A fresh image knows no packages before an update.
-fn installs() -> bool {
-    if !Path::new("/usr/bin/apt-get").is_file() {
-        return false;
-    }
-    let apt = |args: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
-        status(&mut command).is_ok_and(|status| status.success())
-    };
-    // Fresh machines often run an apt-get of their own: wait for it.
-    let patient = "DPkg::Lock::Timeout=120";
-    let install = [
-        "install",
-        "-o",
-        patient,
-        "-y",
-        "--no-install-recommends",
-        "chromium",
-    ];
-    apt(&install) || (apt(&["update"]) && apt(&install))
 }
 
 #[cfg(test)]
