@@ -133,3 +133,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The samples of the guide, which is outside the package: only tests may look for it.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/pomelo-users.md")]
+    mod english {}
+}
