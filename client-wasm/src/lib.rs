@@ -3,7 +3,7 @@
 //!
 //! The script (`js/client.js`) owns what only a page has: the WebSocket, the timer, `localStorage`
 //! and the callbacks. Every rule of the protocol is in `pomelo_protocol`; JSON is left to the
-//! JavaScript engine ([`value::Js`]), which has a parser already.
+//! JavaScript engine (`value::Js`), which has a parser already.
 //!
 //! Nothing here calls a function of the page, so whatever a callback does finds the connection at
 //! rest.
