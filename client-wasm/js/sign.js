@@ -55,5 +55,5 @@ class BrowserSigner {
 /** A server of pomelo takes the UTF-8 of a text with Chinese characters for Latin-1, and signs the UTF-8 of that. */
 function signed(text) {
   const bytes = new TextEncoder().encode(text);
-  return /[\u4e00-\u9fa5]/.test(text) ? new TextEncoder().encode(String.fromCharCode(...bytes)) : bytes;
+  return /[\u4e00-\u9fa5]/.test(text) ? new TextEncoder().encode(Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')) : bytes;
 }
