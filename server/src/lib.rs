@@ -139,4 +139,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod guide {
     #[doc = include_str!("../../docs/pomelo-users.md")]
     mod english {}
+    #[doc = include_str!("../../docs/pomelo-users.zh-CN.md")]
+    mod chinese {}
 }
