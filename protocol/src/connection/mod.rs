@@ -172,7 +172,8 @@ struct Link {
     /// The bytes in the decoder are a whole transport message: packages must end with it.
     in_message: bool,
     /// Transport messages behind that one, which came while the application was deciding.
-    messages: VecDeque<Bytes>,
+    /// Rare, and so not a part of every connection's size.
+    messages: Option<Box<VecDeque<Bytes>>>,
     /// The peer has sent its last byte.
     eof: bool,
     outbox: Outbox,
@@ -193,7 +194,7 @@ impl Link {
         Self {
             decoder: PackageDecoder::new(max_body),
             in_message: false,
-            messages: VecDeque::new(),
+            messages: None,
             eof: false,
             outbox: Outbox::default(),
             now,
@@ -210,7 +211,7 @@ impl Link {
         if !self.is_open() {
         } else if whole_message && self.waiting() > 0 {
             if !bytes.is_empty() {
-                self.messages.push_back(bytes);
+                self.messages.get_or_insert_default().push_back(bytes);
             }
         } else {
             self.in_message = whole_message;
@@ -220,7 +221,7 @@ impl Link {
 
     /// What received bytes that are not handled yet cost in memory.
     fn waiting(&self) -> usize {
-        let messages = self.messages.iter();
+        let messages = self.messages.iter().flat_map(|messages| messages.iter());
         let behind: usize = messages.map(|m| m.len() + size_of::<Bytes>()).sum();
         self.decoder.buffered() + behind
     }
@@ -236,12 +237,12 @@ impl Link {
                 self.fail(CloseReason::Protocol(DecodeError::PackageCut));
                 None
             }
-            Ok(None) if !self.messages.is_empty() => {
-                self.decoder
-                    .push(self.messages.pop_front().unwrap_or_default());
-                self.next_package()
-            }
             Ok(None) => {
+                if let Some(next) = self.messages.as_mut().and_then(|m| m.pop_front()) {
+                    self.decoder.push(next);
+                    return self.next_package();
+                }
+                self.messages = None;
                 if self.eof {
                     self.fail(CloseReason::Peer);
                 }
@@ -259,7 +260,7 @@ impl Link {
         if self.is_open() {
             self.end = End::Untold(reason);
             self.decoder.discard();
-            self.messages = VecDeque::new();
+            self.messages = None;
         }
     }
 

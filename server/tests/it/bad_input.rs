@@ -283,37 +283,6 @@ async fn messages_of_websocket_itself() {
     running.stop().await;
 }
 
-/// A length that is announced and never sent must not cost memory, and neither must waiting.
-#[tokio::test]
-async fn announced_lengths_reserve_nothing() {
-    let (running, address) = start(golden_app()).await;
-    let mut neighbour = Tcp::ready(address).await;
-    let mut waiting = Vec::new();
-    for _ in 0..200 {
-        let mut peer = Tcp::ready(address).await;
-        // The longest one that is let through.
-        peer.send(&[4, 0x10, 0x00, 0x00]).await;
-        waiting.push(peer);
-    }
-    alive(&mut neighbour).await;
-    let grown = resident();
-    assert!(grown < 100 << 20, "{} MiB resident", grown >> 20);
-    drop(waiting);
-    running.stop().await;
-}
-
-#[cfg(target_os = "linux")]
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
-#[cfg(not(target_os = "linux"))]
-fn resident() -> usize {
-    0
-}
-
 async fn alive(peer: &mut Tcp) {
     peer.send(&request(99, NOTHING, "{}")).await;
     assert_eq!(peer.package().await, response(99, "{}"));
