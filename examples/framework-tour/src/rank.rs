@@ -14,6 +14,7 @@ use pomelo_server::{
 
 use serde_json::{Value, json};
 
+use crate::filters::MAX_LAG;
 use crate::journal::{Journal, Topic};
 
 pub(crate) fn plugin(app: AppBuilder, journal: Journal) -> AppBuilder {
@@ -23,7 +24,7 @@ pub(crate) fn plugin(app: AppBuilder, journal: Journal) -> AppBuilder {
             .router(router)
     };
     app.configure("all", "gate", |server| {
-        server.rpc_filter(rpc_filters::RpcTooBusy::default())
+        server.rpc_filter(rpc_filters::RpcTooBusy::new(MAX_LAG))
     })
     .configure("all", "connector", |server| {
         server

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::{CONNECTOR_0, CONNECTOR_1, Tour, wire};
 use crate::Problem;
 use crate::game::{CONFIG, Game, Ports};
+use crate::jobs::Calendar;
 use crate::journal::Topic;
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -88,6 +89,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     let cluster = cluster.filter(|server| *server.server_type == *"connector");
     let started = tour.game.journal.take(Topic::Start).into_iter();
     let arenas: Value = area.get("arenas").unwrap_or_default();
+    let (one_server_alone, seats_in_production) = alone(tour).await?;
     Ok(Seen {
         servers: ids(area.topology().servers()),
         client_ports_of_the_cluster: cluster.filter_map(|server| server.client_port).collect(),
@@ -97,7 +99,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
             let tokens = config.admin_servers.iter().flatten();
             tokens.map(|one| one.server_type.to_string()).collect()
         },
-        seats_in_development_and_production: (seats(area), alone(tour).await?.1),
+        seats_in_development_and_production: (seats(area), seats_in_production),
         friendly_fire_at_area_and_gate: (
             area.enabled("friendlyFire"),
             gate.enabled("friendlyFire"),
@@ -109,7 +111,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
         events_of_servers: servers_come_and_go(tour).await?,
         mistakes_in_a_file: mistakes()?,
         dictionary_reloaded: reload(tour).await?,
-        one_server_alone: alone(tour).await?.0,
+        one_server_alone,
     })
 }
 
@@ -170,7 +172,11 @@ async fn has_code(tour: &Tour, route: &str) -> Result<bool, Problem> {
 /// One server of another environment, as pomelo's master starts a child; and its seats.
 async fn alone(tour: &Tour) -> Result<(Vec<String>, u32), Problem> {
     let args = ["arena", "env=production", "serverType=rank", "id=rank-2"];
-    let running = Game::new()?.app(Ports::Free)?.args(args).start().await?;
+    let running = Game::new(Calendar::standing_still())?
+        .app(Ports::Free)?
+        .args(args)
+        .start()
+        .await?;
     let mut here = Vec::new();
     let mut found = 0;
     for id in ids(tour.app("area-1")?.topology().servers()) {

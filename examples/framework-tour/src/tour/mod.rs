@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::Problem;
 use crate::game::{Game, Ports};
+use crate::jobs::Calendar;
 use crate::log::Log;
 
 /// Whatever is waited for has come long before.
@@ -117,7 +118,7 @@ pub(crate) async fn run(out: Out) -> Result<Seen, Problem> {
     let log = Log::default();
     let _heard = tracing::subscriber::set_default(log.clone());
     let walk = async {
-        let game = Game::new()?;
+        let game = Game::new(Calendar::standing_still())?;
         let running = game.app(Ports::Free)?.admin_port(0).start().await?;
         let tour = Tour { game, running, log };
         Ok(Seen {
@@ -217,6 +218,11 @@ impl Tour {
 /// The `code` of an answer; 0 if it has none.
 pub(crate) fn code(answer: &Value) -> u64 {
     answer.get("code").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// What is at a path of an answer, such as `/settings/arena`; null if nothing is.
+pub(crate) fn member(value: &Value, path: &str) -> Value {
+    value.pointer(path).cloned().unwrap_or_default()
 }
 
 /// Asks without arguments.
