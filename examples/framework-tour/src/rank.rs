@@ -4,7 +4,7 @@
 //! `RpcTooBusy`. The routing function of areas is in `handlers.rs`.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pomelo_server::{
@@ -67,7 +67,7 @@ impl Component for Points {
 }
 
 impl Points {
-    fn of(app: &App) -> Result<std::sync::Arc<Self>, Error> {
+    fn of(app: &App) -> Result<Arc<Self>, Error> {
         let points = app.component();
         points.ok_or_else(|| Error::new("only ranks keep points"))
     }

@@ -17,6 +17,8 @@ use crate::journal::Topic;
 pub(crate) struct Seen {
     /// servers.json, an entry with `clusterCount` as the servers it stands for.
     servers: Vec<String>,
+    /// The other layout: config/development/servers.json.
+    servers_of_the_other_layout: Vec<String>,
     /// What `"3150++"` became.
     client_ports_of_the_cluster: Vec<u16>,
     /// Kept for whoever starts processes.
@@ -52,6 +54,7 @@ pub(crate) fn promised() -> Seen {
             "rank-2",
             "rank-3",
         ]),
+        servers_of_the_other_layout: texts(&["gate-1", "cluster-server-area-0"]),
         client_ports_of_the_cluster: vec![3150, 3151],
         args_of_area_1: texts(&["--max-old-space-size=512"]),
         master_port: Some(3105),
@@ -92,6 +95,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     let (one_server_alone, seats_in_production) = alone(tour).await?;
     Ok(Seen {
         servers: ids(area.topology().servers()),
+        servers_of_the_other_layout: other_layout()?,
         client_ports_of_the_cluster: cluster.filter_map(|server| server.client_port).collect(),
         args_of_area_1: area.info().args.clone(),
         master_port: config.master.as_ref().map(|master| master.port),
@@ -130,6 +134,21 @@ async fn servers_come_and_go(tour: &Tour) -> Result<Vec<String>, Problem> {
     app.remove_servers(&["area-9"]);
     app.replace_servers(all);
     Ok(tour.game.journal.wait(Topic::Servers, 3).await)
+}
+
+/// A directory for each environment, and in it files without environments.
+fn other_layout() -> Result<Vec<String>, Problem> {
+    let dir = tempfile::tempdir()?;
+    let servers = json!({
+        "gate": [{"id": "gate-1", "frontend": true, "clientPort": 3114}],
+        "area": [{"host": "127.0.0.1", "port": "6150++", "clusterCount": 1}],
+    });
+    fs::create_dir(dir.path().join("development"))?;
+    fs::write(
+        dir.path().join("development/servers.json"),
+        servers.to_string(),
+    )?;
+    Ok(ids(&Config::load(dir.path(), "development")?.servers))
 }
 
 /// A mistake is reported with its file and field, and all of them at once.

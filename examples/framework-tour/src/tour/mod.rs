@@ -73,17 +73,20 @@ impl Seen {
 
     /// The names of what is not as promised.
     pub(crate) fn broken(&self) -> Vec<String> {
-        let (seen, promised) = (json!(self), json!(Self::promised()));
-        let mut broken = Vec::new();
-        for (theme, things) in members(&seen) {
-            for (thing, value) in members(things) {
-                if promised.get(theme).and_then(|all| all.get(thing)) != Some(value) {
-                    broken.push(format!("{theme}.{thing}"));
-                }
+        differences(&json!(self), &json!(Self::promised()))
+    }
+}
+
+fn differences(seen: &Value, promised: &Value) -> Vec<String> {
+    let mut different = Vec::new();
+    for (theme, things) in members(seen) {
+        for (thing, value) in members(things) {
+            if promised.get(theme).and_then(|all| all.get(thing)) != Some(value) {
+                different.push(format!("{theme}.{thing}"));
             }
         }
-        broken
     }
+    different
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -247,5 +250,16 @@ mod tests {
         assert_eq!(seen.pushes, promised.pushes);
         assert_eq!(seen.crons, promised.crons);
         assert_eq!(seen.operations, promised.operations);
+        assert!(seen.broken().is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let mut seen = json!(Seen::promised());
+        assert!(differences(&seen, &json!(Seen::promised())).is_empty());
+        seen["crons"]["removed"] = json!(["midnight"]);
+        seen["rpc"]["deadline"] = json!("ok");
+        let different = differences(&seen, &json!(Seen::promised()));
+        assert_eq!(different, ["rpc.deadline", "crons.removed"]);
     }
 }
