@@ -8,6 +8,7 @@
 //! | edge | PROXY protocol, a cipher of the game's own, handshake deadline, one host |
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,7 +32,6 @@ pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) const MAILBOX: usize = 8;
 
 pub(crate) fn plugin(app: AppBuilder, blacklist: Blacklist, tls: Tls) -> AppBuilder {
-    let proxies: Result<Network, _> = "127.0.0.0/8".parse();
     app.configure("all", "gate", move |server| {
         let hybrid = Hybrid::new()
             .heartbeat_secs(1)
@@ -57,10 +57,10 @@ pub(crate) fn plugin(app: AppBuilder, blacklist: Blacklist, tls: Tls) -> AppBuil
             .mailbox(MAILBOX, 1 << 16, Overflow::Disconnect);
         server.connector(hybrid)
     })
-    .configure("all", "edge", move |server| {
+    .configure("all", "edge", |server| {
         let hybrid = Hybrid::new()
             .proxy_protocol()
-            .trusted_proxies(proxies)
+            .trusted_proxies([Network::from(IpAddr::from(Ipv4Addr::LOCALHOST))])
             .distinct_host()
             .handshake_timeout(HANDSHAKE_LIMIT)
             .decode(|message, _| Some(Bytes::from(cipher(&message))))

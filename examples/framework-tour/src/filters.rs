@@ -15,6 +15,9 @@ use crate::lifecycle::journal;
 /// What a request to a rank may take.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_millis(300);
 
+/// How late tasks may run before work is refused. The default is pomelo's 70 ms.
+pub(crate) const MAX_LAG: Duration = Duration::from_millis(150);
+
 /// What is logged as slow.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -36,7 +39,7 @@ pub(crate) fn plugin(app: AppBuilder) -> AppBuilder {
     })
     .configure("all", "rank", |server| {
         server
-            .filter(filters::TooBusy::default())
+            .filter(filters::TooBusy::new(MAX_LAG))
             .filter(filters::Time::new().slow(SLOW))
             .filter(filters::Timeout::new(TIME_LIMIT).answering())
     })

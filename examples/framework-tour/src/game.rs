@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pomelo_server::{App, AppBuilder, Blacklist, RedbStore};
 use tempfile::TempDir;
@@ -14,6 +15,9 @@ use crate::{Problem, connectors, filters, handlers, jobs, lifecycle, pushes, ran
 
 /// servers.json and its siblings.
 pub(crate) const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
+
+/// For each step of a stop; half of it is for requests that are under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where clients connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +43,12 @@ pub(crate) struct Game {
 }
 
 impl Game {
-    pub(crate) fn new() -> Result<Self, Problem> {
+    pub(crate) fn new(calendar: Calendar) -> Result<Self, Problem> {
         let data = TempDir::new()?;
         Ok(Self {
             journal: Journal::default(),
             bell: Bell::default(),
-            calendar: Calendar::default(),
+            calendar,
             // Static patterns; the tour adds one while the game runs.
             blacklist: Blacklist::new([r"^203\.0\.113\.66$"])?,
             certificate: Certificate::new(data.path())?,
@@ -65,6 +69,7 @@ impl Game {
         let app = App::builder()
             .config_dir(CONFIG)
             .env("development")
+            .stop_timeout(STOP_TIMEOUT)
             .state(self.journal.clone())
             .state(self.bell.clone())
             .plugin(lifecycle::plugin)

@@ -3,6 +3,8 @@
 //! The handlers show what a session can do: `bind`, `set`, `push`, `unbind`, `on_closed`, and the
 //! copy that another server gets.
 
+use std::sync::Arc;
+
 use pomelo_server::{
     App, AppBuilder, BackendSession, ClosedSession, Error, FrontendSession, Json, Msg,
     RequestSession, RouteParam, ServerInfo, SessionData, pick_crc32,
@@ -22,7 +24,7 @@ pub(crate) fn plugin(app: AppBuilder) -> AppBuilder {
 }
 
 /// Everybody who is in an arena has the same area server: a routing function.
-fn area_of(param: &RouteParam, servers: &[ServerInfo]) -> Option<std::sync::Arc<str>> {
+fn area_of(param: &RouteParam, servers: &[ServerInfo]) -> Option<Arc<str>> {
     // A closed session is gone; its arena comes as plain text. Who is nowhere is sent somewhere.
     let arena = param.get::<String>("arena");
     let arena = arena.or_else(|| Some(param.uid()?.to_string()));

@@ -22,16 +22,35 @@ fn ran(app: &App, job: &str) {
     journal(app).write(Topic::Cron, format!("{} {job}", app.server_id()));
 }
 
-/// The game's time: that of the system, and what it was turned forward by.
-#[derive(Clone, Debug, Default)]
+/// The game's time.
+#[derive(Clone, Debug)]
 pub(crate) struct Calendar {
-    /// Seconds.
+    /// Where it stands still; `None` follows the system's clock.
+    fixed: Option<SystemTime>,
+    /// Seconds that it was turned forward by.
     ahead: Arc<AtomicU64>,
 }
 
 impl Calendar {
+    pub(crate) fn of_the_system() -> Self {
+        Self {
+            fixed: None,
+            ahead: Arc::default(),
+        }
+    }
+
+    /// Noon of 2026-01-05, until it is turned.
+    pub(crate) fn standing_still() -> Self {
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_614_400);
+        Self {
+            fixed: Some(noon),
+            ahead: Arc::default(),
+        }
+    }
+
     fn now(&self) -> SystemTime {
-        SystemTime::now() + Duration::from_secs(self.ahead.load(Ordering::Relaxed))
+        let now = self.fixed.unwrap_or_else(SystemTime::now);
+        now + Duration::from_secs(self.ahead.load(Ordering::Relaxed))
     }
 
     pub(crate) fn turn_forward(&self, by: Duration) {

@@ -16,6 +16,9 @@ pub(crate) enum Topic {
     Cron,
 }
 
+/// A game that runs for long keeps the latest.
+const CAPACITY: usize = 1000;
+
 /// Notes in the order in which they were made; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal(watch::Sender<Vec<(Topic, String)>>);
@@ -23,7 +26,12 @@ pub(crate) struct Journal(watch::Sender<Vec<(Topic, String)>>);
 impl Journal {
     pub(crate) fn write(&self, topic: Topic, note: impl Into<String>) {
         let note = note.into();
-        self.0.send_modify(|notes| notes.push((topic, note)));
+        self.0.send_modify(|notes| {
+            if notes.len() == CAPACITY {
+                notes.remove(0);
+            }
+            notes.push((topic, note));
+        });
     }
 
     /// Takes the notes of a topic out.

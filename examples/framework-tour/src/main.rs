@@ -26,6 +26,7 @@ mod tour;
 use std::process::ExitCode;
 
 use game::{Game, Ports};
+use jobs::Calendar;
 
 /// Any error: nobody here decides by its kind.
 type Problem = Box<dyn std::error::Error + Send + Sync>;
@@ -66,7 +67,7 @@ fn walk() -> Result<(), Problem> {
 
 #[tokio::main]
 async fn serve() -> Result<(), Problem> {
-    let game = Game::new()?;
+    let game = Game::new(Calendar::of_the_system())?;
     let running = game.app(Ports::OfFile)?.admin_port(9100).start().await?;
     let mut addresses: Vec<_> = running.addresses().iter().collect();
     addresses.sort();

@@ -4,7 +4,7 @@
 //! `RpcTooBusy`. The routing function of areas is in `handlers.rs`.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pomelo_server::{
@@ -14,6 +14,7 @@ use pomelo_server::{
 
 use serde_json::{Value, json};
 
+use crate::filters::MAX_LAG;
 use crate::journal::{Journal, Topic};
 
 pub(crate) fn plugin(app: AppBuilder, journal: Journal) -> AppBuilder {
@@ -23,7 +24,7 @@ pub(crate) fn plugin(app: AppBuilder, journal: Journal) -> AppBuilder {
             .router(router)
     };
     app.configure("all", "gate", |server| {
-        server.rpc_filter(rpc_filters::RpcTooBusy::default())
+        server.rpc_filter(rpc_filters::RpcTooBusy::new(MAX_LAG))
     })
     .configure("all", "connector", |server| {
         server
@@ -66,7 +67,7 @@ impl Component for Points {
 }
 
 impl Points {
-    fn of(app: &App) -> Result<std::sync::Arc<Self>, Error> {
+    fn of(app: &App) -> Result<Arc<Self>, Error> {
         let points = app.component();
         points.ok_or_else(|| Error::new("only ranks keep points"))
     }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{CONNECTOR_0, Tour, ask, code, wire};
+use super::{CONNECTOR_0, Tour, ask, code, member, wire};
 use crate::Problem;
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -22,21 +22,18 @@ pub(crate) struct Seen {
     client_too_old: Option<i64>,
     /// Before, while and after the client's address is on the list.
     let_in_by_the_blacklist: (bool, bool, bool),
-    tls: bool,
+    answer_inside_tls: u64,
     /// With the old certificate only, with the new one.
     trusted_after_a_reload: (bool, bool),
     plain_where_tls_is: bool,
     same_user_twice: (u64, u64),
     above_max_connections: bool,
-    above_the_rate: CloseReasonSeen,
+    above_the_rate: String,
     /// As the proxy says, through a cipher.
     address_behind_a_proxy: Value,
     silent_before_the_handshake: &'static str,
     silent_after_the_handshake: &'static str,
 }
-
-/// Why a client was disconnected.
-pub(crate) type CloseReasonSeen = String;
 
 pub(crate) fn promised() -> Seen {
     Seen {
@@ -44,7 +41,7 @@ pub(crate) fn promised() -> Seen {
         handshake_refused: Some(500),
         client_too_old: Some(501),
         let_in_by_the_blacklist: (true, false, true),
-        tls: true,
+        answer_inside_tls: 200,
         trusted_after_a_reload: (false, true),
         plain_where_tls_is: false,
         same_user_twice: (200, 409),
@@ -78,6 +75,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     let certificate = &tour.game.certificate;
     let old_certificate = certificate.read()?;
     let first = secure(tour, &old_certificate).await?;
+    let answer_inside_tls = code(&ask(&first, "tournament.entryHandler.ping").await?);
     certificate.renew()?;
     let old_trust = secure(tour, &old_certificate).await.is_ok();
     let second = secure(tour, &certificate.read()?).await?;
@@ -95,12 +93,12 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     }
     let above_the_rate = first.closed().await.to_string();
 
-    let seen = Seen {
+    Ok(Seen {
         handshake_user_data: ann.user().cloned(),
         handshake_refused: refusal(banned),
         client_too_old: refusal(old),
         let_in_by_the_blacklist: (before, meanwhile, after),
-        tls: true,
+        answer_inside_tls,
         trusted_after_a_reload: (old_trust, true),
         plain_where_tls_is: Client::connect(&tour.url("tournament-1")?).await.is_ok(),
         same_user_twice,
@@ -108,12 +106,11 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
         above_the_rate,
         address_behind_a_proxy: {
             let client = behind_proxy(tour).await?;
-            ask(&client, "edge.entryHandler.ping").await?["from"].clone()
+            member(&ask(&client, "edge.entryHandler.ping").await?, "/from")
         },
         silent_before_the_handshake: quiet.await??,
         silent_after_the_handshake: deaf.await??,
-    };
-    Ok(seen)
+    })
 }
 
 fn refusal(outcome: Result<Client, ConnectError>) -> Option<i64> {

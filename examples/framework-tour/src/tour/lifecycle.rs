@@ -10,12 +10,15 @@ use tokio::net::TcpStream;
 use super::{CONNECTOR_0, CONNECTOR_1, Tour, wire};
 use crate::Problem;
 use crate::game::{CONFIG, Game, Ports};
+use crate::jobs::Calendar;
 use crate::journal::Topic;
 
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Seen {
     /// servers.json, an entry with `clusterCount` as the servers it stands for.
     servers: Vec<String>,
+    /// The other layout: config/development/servers.json.
+    servers_of_the_other_layout: Vec<String>,
     /// What `"3150++"` became.
     client_ports_of_the_cluster: Vec<u16>,
     /// Kept for whoever starts processes.
@@ -51,6 +54,7 @@ pub(crate) fn promised() -> Seen {
             "rank-2",
             "rank-3",
         ]),
+        servers_of_the_other_layout: texts(&["gate-1", "cluster-server-area-0"]),
         client_ports_of_the_cluster: vec![3150, 3151],
         args_of_area_1: texts(&["--max-old-space-size=512"]),
         master_port: Some(3105),
@@ -88,8 +92,10 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     let cluster = cluster.filter(|server| *server.server_type == *"connector");
     let started = tour.game.journal.take(Topic::Start).into_iter();
     let arenas: Value = area.get("arenas").unwrap_or_default();
+    let (one_server_alone, seats_in_production) = alone(tour).await?;
     Ok(Seen {
         servers: ids(area.topology().servers()),
+        servers_of_the_other_layout: other_layout()?,
         client_ports_of_the_cluster: cluster.filter_map(|server| server.client_port).collect(),
         args_of_area_1: area.info().args.clone(),
         master_port: config.master.as_ref().map(|master| master.port),
@@ -97,7 +103,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
             let tokens = config.admin_servers.iter().flatten();
             tokens.map(|one| one.server_type.to_string()).collect()
         },
-        seats_in_development_and_production: (seats(area), alone(tour).await?.1),
+        seats_in_development_and_production: (seats(area), seats_in_production),
         friendly_fire_at_area_and_gate: (
             area.enabled("friendlyFire"),
             gate.enabled("friendlyFire"),
@@ -109,7 +115,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
         events_of_servers: servers_come_and_go(tour).await?,
         mistakes_in_a_file: mistakes()?,
         dictionary_reloaded: reload(tour).await?,
-        one_server_alone: alone(tour).await?.0,
+        one_server_alone,
     })
 }
 
@@ -128,6 +134,21 @@ async fn servers_come_and_go(tour: &Tour) -> Result<Vec<String>, Problem> {
     app.remove_servers(&["area-9"]);
     app.replace_servers(all);
     Ok(tour.game.journal.wait(Topic::Servers, 3).await)
+}
+
+/// A directory for each environment, and in it files without environments.
+fn other_layout() -> Result<Vec<String>, Problem> {
+    let dir = tempfile::tempdir()?;
+    let servers = json!({
+        "gate": [{"id": "gate-1", "frontend": true, "clientPort": 3114}],
+        "area": [{"host": "127.0.0.1", "port": "6150++", "clusterCount": 1}],
+    });
+    fs::create_dir(dir.path().join("development"))?;
+    fs::write(
+        dir.path().join("development/servers.json"),
+        servers.to_string(),
+    )?;
+    Ok(ids(&Config::load(dir.path(), "development")?.servers))
 }
 
 /// A mistake is reported with its file and field, and all of them at once.
@@ -170,7 +191,11 @@ async fn has_code(tour: &Tour, route: &str) -> Result<bool, Problem> {
 /// One server of another environment, as pomelo's master starts a child; and its seats.
 async fn alone(tour: &Tour) -> Result<(Vec<String>, u32), Problem> {
     let args = ["arena", "env=production", "serverType=rank", "id=rank-2"];
-    let running = Game::new()?.app(Ports::Free)?.args(args).start().await?;
+    let running = Game::new(Calendar::standing_still())?
+        .app(Ports::Free)?
+        .args(args)
+        .start()
+        .await?;
     let mut here = Vec::new();
     let mut found = 0;
     for id in ids(tour.app("area-1")?.topology().servers()) {

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::Problem;
 use crate::game::{Game, Ports};
+use crate::jobs::Calendar;
 use crate::log::Log;
 
 /// Whatever is waited for has come long before.
@@ -72,17 +73,20 @@ impl Seen {
 
     /// The names of what is not as promised.
     pub(crate) fn broken(&self) -> Vec<String> {
-        let (seen, promised) = (json!(self), json!(Self::promised()));
-        let mut broken = Vec::new();
-        for (theme, things) in members(&seen) {
-            for (thing, value) in members(things) {
-                if promised.get(theme).and_then(|all| all.get(thing)) != Some(value) {
-                    broken.push(format!("{theme}.{thing}"));
-                }
+        differences(&json!(self), &json!(Self::promised()))
+    }
+}
+
+fn differences(seen: &Value, promised: &Value) -> Vec<String> {
+    let mut different = Vec::new();
+    for (theme, things) in members(seen) {
+        for (thing, value) in members(things) {
+            if promised.get(theme).and_then(|all| all.get(thing)) != Some(value) {
+                different.push(format!("{theme}.{thing}"));
             }
         }
-        broken
     }
+    different
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -117,7 +121,7 @@ pub(crate) async fn run(out: Out) -> Result<Seen, Problem> {
     let log = Log::default();
     let _heard = tracing::subscriber::set_default(log.clone());
     let walk = async {
-        let game = Game::new()?;
+        let game = Game::new(Calendar::standing_still())?;
         let running = game.app(Ports::Free)?.admin_port(0).start().await?;
         let tour = Tour { game, running, log };
         Ok(Seen {
@@ -219,6 +223,11 @@ pub(crate) fn code(answer: &Value) -> u64 {
     answer.get("code").and_then(Value::as_u64).unwrap_or(0)
 }
 
+/// What is at a path of an answer, such as `/settings/arena`; null if nothing is.
+pub(crate) fn member(value: &Value, path: &str) -> Value {
+    value.pointer(path).cloned().unwrap_or_default()
+}
+
 /// Asks without arguments.
 pub(crate) async fn ask(client: &Client, route: &str) -> Result<Value, Problem> {
     Ok(client.request(route, &json!({})).await?)
@@ -241,5 +250,16 @@ mod tests {
         assert_eq!(seen.pushes, promised.pushes);
         assert_eq!(seen.crons, promised.crons);
         assert_eq!(seen.operations, promised.operations);
+        assert!(seen.broken().is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let mut seen = json!(Seen::promised());
+        assert!(differences(&seen, &json!(Seen::promised())).is_empty());
+        seen["crons"]["removed"] = json!(["midnight"]);
+        seen["rpc"]["deadline"] = json!("ok");
+        let different = differences(&seen, &json!(Seen::promised()));
+        assert_eq!(different, ["rpc.deadline", "crons.removed"]);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{CONNECTOR_0, Tour, ask, code};
+use super::{CONNECTOR_0, Tour, ask, code, member};
 use crate::Problem;
 use crate::journal::Topic;
 
@@ -24,7 +24,7 @@ pub(crate) struct Seen {
     /// Where a load balancer looks while the game stops.
     health_while_stopping: (u16, String),
     /// Clients are told while they are still connected.
-    farewells: usize,
+    farewells_from: Vec<Value>,
     request_under_way_is_answered: u64,
     kicked_with: Option<String>,
     order_of_the_stop: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) fn promised() -> Seen {
         sessions_in_the_metrics: Some("1".to_owned()),
         health: (200, "ready".to_owned()),
         health_while_stopping: (503, "draining".to_owned()),
-        farewells: 2,
+        farewells_from: vec!["area-1".into(), "area-2".into()],
         request_under_way_is_answered: 200,
         kicked_with: Some("server stop".to_owned()),
         order_of_the_stop: order.map(str::to_owned).to_vec(),
@@ -66,8 +66,10 @@ pub(crate) async fn walk(tour: Tour) -> Result<Seen, Problem> {
     tour.game.journal.wait(Topic::Room, 1).await;
     let Tour { game, running, log } = tour;
     let stopping = tokio::spawn(running.stop());
+    let mut said_by = Vec::new();
     for _ in 0..2 {
-        farewells.recv().await.ok_or("no farewell")?;
+        let farewell = farewells.recv().await.ok_or("no farewell")?;
+        said_by.push(member(&farewell.decode()?, "/from"));
     }
     let health_while_stopping = get(admin.port(), "/healthz").await?;
     game.bell.0.notify_one();
@@ -86,7 +88,7 @@ pub(crate) async fn walk(tour: Tour) -> Result<Seen, Problem> {
         },
         health,
         health_while_stopping,
-        farewells: 2,
+        farewells_from: said_by,
         request_under_way_is_answered: code(&answer),
         kicked_with: match reason {
             CloseReason::Kicked(reason) => reason,
@@ -99,7 +101,7 @@ pub(crate) async fn walk(tour: Tour) -> Result<Seen, Problem> {
 
 /// The last span of this session's request.
 fn span_of(tour: &Tour, session: &Value) -> Option<String> {
-    let number = format!(" session={}", session["id"].as_u64()?);
+    let number = format!(" session={}", member(session, "/id").as_u64()?);
     let lines = tour.log.of("pomelo_server");
     let mut spans = lines.iter().rev().map(|line| &line.text);
     let span = spans.find(|text| text.contains(WHOAMI) && text.contains(&number))?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::connectors::{behind_proxy, secure};
-use super::{CONNECTOR_0, Tour, ask, code};
+use super::{CONNECTOR_0, Tour, ask, code, member};
 use crate::Problem;
 use crate::connectors::MAILBOX;
 use crate::journal::Topic;
@@ -102,8 +102,7 @@ async fn numbers(pushes: &mut Subscription, count: usize) -> Result<Vec<u64>, Pr
     let mut all = Vec::new();
     for _ in 0..count {
         let push = pushes.recv().await.ok_or("the connection ended")?;
-        let message: serde_json::Value = push.decode()?;
-        all.extend(message["number"].as_u64());
+        all.extend(member(&push.decode()?, "/number").as_u64());
     }
     Ok(all)
 }

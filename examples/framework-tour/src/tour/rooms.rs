@@ -7,7 +7,7 @@ use pomelo_server::{App, BroadcastOptions, PushError, RedbStore, Running};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{CONNECTOR_0, CONNECTOR_1, Tour, ask};
+use super::{CONNECTOR_0, CONNECTOR_1, Tour, ask, member};
 use crate::game::CONFIG;
 use crate::journal::Topic;
 use crate::{Problem, rooms};
@@ -54,8 +54,8 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     let onlooker = pomelo_client::Client::connect(&tour.url(CONNECTOR_0)?).await?;
     ask(&ann, "area.arenaHandler.join").await?;
     let joined = ask(&bob, "area.arenaHandler.join").await?;
-    let area = joined["area"].as_str().ok_or("no area answered")?;
-    let area = tour.app(area)?;
+    let area = member(&joined, "/area");
+    let area = tour.app(area.as_str().unwrap_or_default())?;
 
     let (mut to_ann, mut to_bob) = (ann.subscribe("onSay"), bob.subscribe("onSay"));
     let ave = json!({"text": "ave"});
@@ -92,7 +92,7 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
     failed.retain(|uid| uid != "far");
     let unreachable = report.unreachable.iter();
     let seen = Seen {
-        members: joined["members"].clone(),
+        members: member(&joined, "/members"),
         said_to_all,
         whispered,
         broadcasts_delivered,

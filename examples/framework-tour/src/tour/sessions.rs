@@ -4,7 +4,7 @@ use pomelo_client::{Client, CloseReason};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{CONNECTOR_0, CONNECTOR_1, Tour, ask};
+use super::{CONNECTOR_0, CONNECTOR_1, Tour, ask, member};
 use crate::Problem;
 use crate::journal::Topic;
 
@@ -82,10 +82,9 @@ pub(crate) async fn walk(tour: &Tour) -> Result<Seen, Problem> {
 
     ask(&again, "connector.entryHandler.logout").await?;
     let enter = json!({"name": "ann", "arena": "colosseum"});
-    let entered: Value = again
-        .request("connector.entryHandler.enter", &enter)
+    again
+        .request::<_, Value>("connector.entryHandler.enter", &enter)
         .await?;
-    drop(entered);
     let reason = Some("two is one too many");
     connector.sessions().kick_by_uid("ann", reason);
     let kicked_by_uid = vec![kick_of(&ann).await, kick_of(&again).await];
@@ -120,15 +119,9 @@ async fn gate(tour: &Tour) -> Result<bool, Problem> {
     let gate = Client::connect(&tour.url("gate-1")?).await?;
     let uid = json!({"uid": "ann"});
     let entry: Value = gate.request("gate.gateHandler.queryEntry", &uid).await?;
-    let (Some(host), Some(port)) = (entry["host"].as_str(), entry["port"].as_u64()) else {
-        return Err(format!("the gate has no answer: {entry}").into());
-    };
-    let client = Client::connect(&format!("ws://{host}:{port}")).await;
-    Ok(client.is_ok())
-}
-
-fn member(value: &Value, path: &str) -> Value {
-    value.pointer(path).cloned().unwrap_or_default()
+    let (host, port) = (member(&entry, "/host"), member(&entry, "/port"));
+    let url = format!("ws://{}:{port}", host.as_str().unwrap_or_default());
+    Ok(Client::connect(&url).await.is_ok())
 }
 
 async fn kick_of(client: &Client) -> Option<String> {

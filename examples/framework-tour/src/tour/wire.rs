@@ -46,9 +46,8 @@ async fn recode(
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Problem> {
     loop {
-        let (kind, mut body) = match read(&mut from).await {
-            Ok(package) => package,
-            Err(_) => return Ok(to.shutdown().await?),
+        let Ok((kind, mut body)) = read(&mut from).await else {
+            return Ok(to.shutdown().await?);
         };
         if kind == DATA {
             body = cipher(&body);
