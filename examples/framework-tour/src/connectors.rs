@@ -26,7 +26,7 @@ use crate::Problem;
 const KEY: u8 = 0x5a;
 
 /// What an edge allows a client that connects and says nothing.
-pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many messages the small mailboxes of edge and tournament hold.
 pub(crate) const MAILBOX: usize = 8;

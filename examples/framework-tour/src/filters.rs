@@ -13,7 +13,7 @@ use crate::journal::{Journal, Topic};
 use crate::lifecycle::journal;
 
 /// What a request to a rank may take.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_millis(300);
+const TIME_LIMIT: Duration = Duration::from_millis(300);
 
 /// How late tasks may run before work is refused. The default is pomelo's 70 ms.
 pub(crate) const MAX_LAG: Duration = Duration::from_millis(150);

@@ -11,7 +11,6 @@ use pomelo_server::{
     App, AppBuilder, Args, Component, Error, Json, Router, RpcConfig, RpcFilter, RpcRequest,
     rpc_filters,
 };
-
 use serde_json::{Value, json};
 
 use crate::filters::MAX_LAG;
