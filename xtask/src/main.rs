@@ -3,6 +3,7 @@
 mod apt;
 mod demo;
 mod fuzz;
+mod load;
 mod protos;
 mod test;
 mod wasm;
@@ -14,6 +15,7 @@ usage: cargo xtask SUBCOMMAND
 
   demo      run the chat every pomelo user knows
   fuzz      run the fuzz targets
+  load      put load on a server and say what it costs
   protos    make clientProtos.json and serverProtos.json from .proto files
   test      run all tests, those that need Node included
   wasm      make the npm package of the browser client
@@ -31,6 +33,8 @@ enum Error {
     Fuzz(#[from] fuzz::Error),
     #[error(transparent)]
     Demo(#[from] demo::Error),
+    #[error(transparent)]
+    Load(#[from] load::Error),
     #[error(transparent)]
     Protos(#[from] protos::Error),
     #[error(transparent)]
@@ -60,6 +64,7 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
             },
             "demo" if demo::wants_help(&args) => println!("{}", demo::USAGE),
             "demo" => demo::run(args)?,
+            "load" => load::run(args)?,
             "protos" => match protos::Options::parse(args)? {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),

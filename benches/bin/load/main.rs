@@ -1,0 +1,136 @@
+//! `cargo xtask load`: load on a server of pomelo's wire protocol, and what it costs there.
+//!
+//! One thread drives all connections as real clients, with handshake and heartbeats. The server
+//! answers four routes: `entry` (binds a fresh uid), `echo`, `join` (`{"room": R}`) and
+//! `broadcast` (pushes `onMessage` to the members of the caller's channel).
+//!
+//! # Reading the figures
+//!
+//! - *Work per server CPU second* is what a server can do on one core, whatever the tool or the
+//!   network do meanwhile; it is the figure to compare. The kernel counts CPU time in steps of
+//!   10 ms, so a run should use some seconds of it.
+//! - *Per second* and the latencies of a closed loop (`requests` without `--rate`) are those of
+//!   tool and server together. A closed loop waits for a slow server, so its percentiles hide
+//!   pauses: they are for comparing servers, not for promising anything to users.
+//! - The latencies of an open loop (`--rate`) count from the time on the schedule, so that a pause
+//!   is paid by every request it delays. The line "tool's own delay" says how late the tool
+//!   itself sent; what is left is the server's and the kernel's.
+//! - *Bytes per connection* is the growth of the processes' resident memory, user space only, and
+//!   means something from some thousand connections on. The kernel's buffers come on top.
+//!
+//! # What not to conclude
+//!
+//! A shared or virtual machine changes its speed between two runs, easily by half. Compare two
+//! servers by alternating runs of both and taking medians; only ratios count. Where the tool
+//! used more CPU than the server, or both share a core, latencies say nothing about the server.
+//! On loopback there is no network: throughput over a real one is lower, for everybody.
+
+mod args;
+mod fleet;
+mod plot;
+mod process;
+mod report;
+mod scenario;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+use std::{fs, io};
+
+use pomelo_protocol::RequestError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use args::{Options, USAGE};
+use process::BenchServer;
+use report::Report;
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}\n\n{USAGE}")]
+    Usage(String),
+    #[error("bad arguments: {0}")]
+    Arguments(#[from] lexopt::Error),
+    #[error("not a tcp:// or ws:// URL with a port: {0}")]
+    Url(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the bench server does not start: {0}")]
+    BenchServer(String),
+    #[error("process {pid} cannot be read in /proc")]
+    Proc { pid: u32 },
+    #[error("a request cannot be sent: {0}")]
+    Request(#[from] RequestError),
+    #[error("the server ended a connection: {0}")]
+    Lost(String),
+    #[error("the server has stopped answering")]
+    Stalled,
+    #[error("no histogram: {0}")]
+    Histogram(#[from] hdrhistogram::CreationError),
+    #[error("the figures cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn main() -> ExitCode {
+    match Options::parse(lexopt::Parser::from_env()).and_then(|options| match options {
+        Some(options) => run(&options),
+        None => {
+            println!("{USAGE}");
+            Ok(())
+        }
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Error> {
+    raise_file_limit();
+    // Timers of the open loop: the default slack of 50 us would be the tool's own delay.
+    if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
+        eprintln!("timers stay coarse: {error}");
+    }
+    let (target, pids, server) = match &options.target {
+        Some(target) => (target.clone(), options.pids.clone(), None),
+        None => {
+            let server = BenchServer::start()?;
+            let target = args::Target {
+                address: server.address,
+                websocket: options.websocket,
+                path: "/".to_owned(),
+            };
+            (target, vec![server.pid()], Some(server))
+        }
+    };
+    let url = target.url();
+    let outcome = scenario::run(options, target, &pids)?;
+    drop(server);
+    let report = Report::new(options, url, &outcome);
+    print!("{report}");
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
+    }
+    if let Some(path) = &options.svg {
+        match &outcome.latency {
+            Some((of, times)) => {
+                let title = format!("{}: {of}", options.scenario.name());
+                fs::write(path, plot::svg(&title, times))?;
+            }
+            None => eprintln!("no latencies here, so no plot"),
+        }
+    }
+    Ok(())
+}
+
+/// As many connections as the hard limit allows. The server, started later, inherits it.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let current = maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
+        eprintln!("the limit of open files stays as it is: {error}");
+    }
+}

@@ -1,0 +1,176 @@
+//! What processes cost, from /proc; and the bench server as a child.
+
+use std::io::{self, BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use crate::Error;
+
+/// CPU time of processes between two points in time.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    pids: Vec<u32>,
+    started: Instant,
+    server: Option<Duration>,
+    tool: Duration,
+}
+
+/// What a [`Meter`] has seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) wall: Duration,
+    /// `None`: no process is known.
+    pub(crate) server: Option<Duration>,
+    pub(crate) tool: Duration,
+}
+
+impl Meter {
+    pub(crate) fn start(pids: &[u32]) -> Result<Self, Error> {
+        Ok(Self {
+            pids: pids.to_vec(),
+            server: server_cpu(pids)?,
+            tool: cpu(std::process::id())?,
+            started: Instant::now(),
+        })
+    }
+
+    pub(crate) fn stop(self) -> Result<Window, Error> {
+        let wall = self.started.elapsed();
+        let server = match (self.server, server_cpu(&self.pids)?) {
+            (Some(before), Some(after)) => Some(after.saturating_sub(before)),
+            _ => None,
+        };
+        let tool = cpu(std::process::id())?.saturating_sub(self.tool);
+        Ok(Window { wall, server, tool })
+    }
+}
+
+/// Resident memory of all processes in bytes; `None`: no process is known.
+pub(crate) fn resident(pids: &[u32]) -> Result<Option<u64>, Error> {
+    let mut sum = 0;
+    for pid in pids {
+        let text = proc_file(*pid, "smaps_rollup")?;
+        sum += parse_rss(&text).ok_or(Error::Proc { pid: *pid })?;
+    }
+    Ok((!pids.is_empty()).then_some(sum))
+}
+
+fn server_cpu(pids: &[u32]) -> Result<Option<Duration>, Error> {
+    let times: Result<Vec<_>, _> = pids.iter().map(|pid| cpu(*pid)).collect();
+    let times = times?;
+    Ok((!times.is_empty()).then(|| times.iter().sum()))
+}
+
+fn cpu(pid: u32) -> Result<Duration, Error> {
+    let ticks = parse_ticks(&proc_file(pid, "stat")?).ok_or(Error::Proc { pid })?;
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Ok(Duration::from_millis(ticks * 1000 / per_second))
+}
+
+/// utime + stime. The name in parentheses may hold anything, parentheses too.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn parse_rss(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+fn proc_file(pid: u32, name: &str) -> Result<String, Error> {
+    fs::read_to_string(format!("/proc/{pid}/{name}")).map_err(|_| Error::Proc { pid })
+}
+
+/// The bench server, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct BenchServer {
+    child: Child,
+    /// A closed pipe would make the server's next line of output fail.
+    stdout: Option<BufReader<ChildStdout>>,
+    pub(crate) address: SocketAddr,
+}
+
+impl BenchServer {
+    /// Starts the program next to this one on a free port, which its first line of output tells.
+    pub(crate) fn start() -> Result<Self, Error> {
+        let program = env::current_exe()?.with_file_name("bench-server");
+        let child = Command::new(&program)
+            .args(["--port", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        let child = child.map_err(|error| Error::BenchServer(error.to_string()))?;
+        // Owned from here on, so that every way out ends the child.
+        let mut server = Self {
+            child,
+            stdout: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        let mut line = String::new();
+        if let Some(stdout) = server.child.stdout.take() {
+            server
+                .stdout
+                .insert(BufReader::new(stdout))
+                .read_line(&mut line)?;
+        }
+        let port = parse_port(&line)
+            .ok_or_else(|| Error::BenchServer(format!("it does not tell its port: {line:?}")))?;
+        server.address.set_port(port);
+        Ok(server)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for BenchServer {
+    fn drop(&mut self) {
+        let ended: io::Result<_> = self.child.kill().and_then(|()| self.child.wait());
+        if let Err(error) = ended {
+            eprintln!("the bench server cannot be ended: {error}");
+        }
+    }
+}
+
+/// The last `:PORT` of a line such as `listening on 127.0.0.1:34567`.
+fn parse_port(line: &str) -> Option<u16> {
+    let (_, rest) = line.trim_end().rsplit_once(':')?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 99 0 0 0 150 25 0 0 20 0 1 0 5 0 0";
+        assert_eq!(parse_ticks(stat), Some(175));
+        assert_eq!(parse_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn resident_memory() {
+        let rollup = "5500 ---p 0 00:00 0  [rollup]\nRss:                1396 kB\nPss: 9 kB\n";
+        assert_eq!(parse_rss(rollup), Some(1396 * 1024));
+        let own = resident(&[std::process::id()]).unwrap();
+        assert!(own > Some(0));
+        assert_eq!(resident(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn the_port_in_a_line() {
+        assert_eq!(parse_port("listening on 127.0.0.1:34567\n"), Some(34567));
+        assert_eq!(parse_port("tcp://0.0.0.0:3010 (2 workers)"), Some(3010));
+        assert_eq!(parse_port("ready"), None);
+    }
+}
