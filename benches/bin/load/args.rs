@@ -17,6 +17,8 @@ usage: cargo xtask load SCENARIO [OPTIONS]
   --url URL          server, tcp://HOST:PORT or ws://HOST:PORT/PATH; without it
                      the bench server is started for this run
   --ws               WebSocket to the started bench server
+  --workers N        threads of the started bench server
+  --heartbeat S      interval of the started bench server's heartbeats
   --pid PID          process of the server at --url, for figures per CPU second
                      and memory; once for each process of the server
   --connections N    at the same time; default 50, in fanout the members
@@ -95,6 +97,8 @@ pub(crate) struct Options {
     /// `None`: the bench server is started.
     pub(crate) target: Option<Target>,
     pub(crate) websocket: bool,
+    /// What the bench server is told.
+    pub(crate) bench_server: Vec<String>,
     pub(crate) pids: Vec<u32>,
     pub(crate) connections: usize,
     pub(crate) depth: usize,
@@ -130,6 +134,11 @@ impl Options {
             match arg {
                 Long("url") => options.target = Some(Target::parse(&args.value()?.string()?)?),
                 Long("ws") => options.websocket = true,
+                Long(name @ ("workers" | "heartbeat")) => {
+                    let name = format!("--{name}");
+                    let number: u32 = args.value()?.parse()?;
+                    options.bench_server.extend([name, number.to_string()]);
+                }
                 Long("pid") => options.pids.push(args.value()?.parse()?),
                 Long("connections") => options.connections = args.value()?.parse()?,
                 Long("depth") => options.depth = args.value()?.parse()?,
@@ -155,6 +164,7 @@ impl Options {
             scenario,
             target: None,
             websocket: false,
+            bench_server: Vec::new(),
             pids: Vec::new(),
             connections: 50,
             depth: 1,
@@ -182,8 +192,8 @@ impl Options {
             "--rate belongs to requests"
         } else if self.target.is_none() && !self.pids.is_empty() {
             "--pid belongs to the server at --url"
-        } else if self.target.is_some() && self.websocket {
-            "--ws belongs to the started bench server; give a ws:// URL"
+        } else if self.target.is_some() && (self.websocket || !self.bench_server.is_empty()) {
+            "--ws, --workers and --heartbeat belong to the started bench server"
         } else {
             return Ok(());
         };
@@ -231,6 +241,8 @@ mod tests {
             "requests --seconds -1",
             "requests --pid 1",
             "fanout --rate 5",
+            "idle --url tcp://127.0.0.1:1 --workers 2",
+            "idle --workers many",
             "idle --nonsense",
         ] {
             assert!(parse(line).is_err(), "{line}");

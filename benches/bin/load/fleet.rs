@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pomelo_protocol::{ClientConnection, ClientEvent, Config, HandshakeRequest, RequestId, Tables};
+use pomelo_protocol::{
+    Body, ClientConnection, ClientEvent, Config, HandshakeRequest, RequestId, Tables,
+};
 use rustix::event::{Timespec, epoll};
 use serde::Serialize;
 
@@ -32,6 +34,8 @@ pub(crate) enum Happening {
         since: Instant,
         /// When its bytes were read.
         at: Instant,
+        /// What it says.
+        body: Body,
     },
     /// A push came.
     Push {
@@ -273,8 +277,8 @@ fn take_events(
     while let Some(event) = client.connection.poll_event() {
         let happening = match event {
             ClientEvent::Ready { .. } => Happening::Ready,
-            ClientEvent::Response { id, .. } => match client.answered(id) {
-                Some(since) => Happening::Response { since, at },
+            ClientEvent::Response { id, body, .. } => match client.answered(id) {
+                Some(since) => Happening::Response { since, at, body },
                 None => continue,
             },
             ClientEvent::Push { .. } => Happening::Push { at },

@@ -64,6 +64,8 @@ enum Error {
     Request(#[from] RequestError),
     #[error("the server ended a connection: {0}")]
     Lost(String),
+    #[error("the server refuses a request: {0}")]
+    Refused(String),
     #[error("the server has stopped answering")]
     Stalled,
     #[error("no histogram: {0}")]
@@ -97,7 +99,7 @@ fn run(options: &Options) -> Result<(), Error> {
     let (target, pids, server) = match &options.target {
         Some(target) => (target.clone(), options.pids.clone(), None),
         None => {
-            let server = BenchServer::start()?;
+            let server = BenchServer::start(&options.bench_server)?;
             let target = args::Target {
                 address: server.address,
                 websocket: options.websocket,

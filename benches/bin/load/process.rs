@@ -99,10 +99,11 @@ pub(crate) struct BenchServer {
 
 impl BenchServer {
     /// Starts the program next to this one on a free port, which its first line of output tells.
-    pub(crate) fn start() -> Result<Self, Error> {
+    pub(crate) fn start(args: &[String]) -> Result<Self, Error> {
         let program = env::current_exe()?.with_file_name("bench-server");
         let child = Command::new(&program)
             .args(["--port", "0"])
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn();

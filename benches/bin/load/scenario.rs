@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use pomelo_protocol::Body;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::args::{Options, Scenario, Target};
@@ -105,7 +106,8 @@ fn closed_loop(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Out
         options,
         pids,
         |client, _, happening, measuring| match happening {
-            Happening::Response { since, at } => {
+            Happening::Response { since, at, body } => {
+                check_echo(&body, options)?;
                 if measuring {
                     record(&mut times, at - since);
                 }
@@ -170,7 +172,8 @@ fn open_loop(
             end.max(now + PATIENCE)
         };
         fleet.turn(wake, |_, _, happening| match happening {
-            Happening::Response { since, at } => {
+            Happening::Response { since, at, body } => {
+                check_echo(&body, options)?;
                 unanswered -= 1;
                 if since >= begin {
                     record(&mut times, at - since);
@@ -230,7 +233,8 @@ fn fanout(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome,
                 }
                 Ok(())
             }
-            Happening::Ready | Happening::Response { .. } => Ok(()),
+            Happening::Response { body, .. } => check(&body),
+            Happening::Ready => Ok(()),
             Happening::Lost(reason) => Err(Error::Lost(reason)),
         })?;
     }
@@ -365,7 +369,8 @@ fn storm(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, 
                 let since = opened.get(key).copied().unwrap_or(now);
                 client.request(&route, &Empty {}, since)
             }
-            Happening::Response { since, at } => {
+            Happening::Response { since, at, body } => {
+                check(&body)?;
                 progress = at;
                 if measuring {
                     record(&mut times, at - since);
@@ -407,7 +412,8 @@ fn connect(fleet: &mut Fleet, options: &Options) -> Result<(), Error> {
             progress + PATIENCE,
             |client, _, happening| match happening {
                 Happening::Ready => client.request(&route, &Empty {}, Instant::now()),
-                Happening::Response { at, .. } => {
+                Happening::Response { at, body, .. } => {
+                    check(&body)?;
                     progress = at;
                     bound += 1;
                     Ok(())
@@ -436,7 +442,8 @@ fn join(fleet: &mut Fleet, options: &Options) -> Result<(), Error> {
     let mut progress = Instant::now();
     while joined < options.connections {
         fleet.turn(progress + PATIENCE, |_, _, happening| match happening {
-            Happening::Response { at, .. } => {
+            Happening::Response { at, body, .. } => {
+                check(&body)?;
                 progress = at;
                 joined += 1;
                 Ok(())
@@ -468,6 +475,32 @@ fn measure(
         fleet.turn(end, |client, key, what| tell(client, key, what, true))?;
     }
     meter.stop()
+}
+
+/// A server that refuses does less work, and would look fast.
+fn check(body: &Body) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Answer {
+        code: i64,
+    }
+
+    match body.decode() {
+        Ok(Answer { code: 200 }) => Ok(()),
+        _ => Err(refused(body)),
+    }
+}
+
+/// The same for echoes, by their length: to parse each would be the tool's largest cost.
+fn check_echo(body: &Body, options: &Options) -> Result<(), Error> {
+    match body.bytes() {
+        Ok(bytes) if bytes.len() >= options.size => Ok(()),
+        _ => Err(refused(body)),
+    }
+}
+
+fn refused(body: &Body) -> Error {
+    let answer = body.bytes().unwrap_or_default();
+    Error::Refused(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Nanoseconds with three digits.

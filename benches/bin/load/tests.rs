@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use pomelo_server::{App, Config, Error, FrontendSession, Msg, Running};
+use pomelo_server::{App, Config, Error, FrontendSession, Hybrid, Msg, RateLimit, Running};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
@@ -28,6 +28,9 @@ impl Server {
         let app = App::builder()
             .env("test")
             .config(config)
+            .configure("all", "connector", |server| {
+                server.connector(Hybrid::new().rate_limit(None::<RateLimit>))
+            })
             .handler("connector.entryHandler.entry", entry)
             .handler("connector.entryHandler.echo", echo)
             .handler("connector.entryHandler.join", join)
@@ -144,6 +147,24 @@ fn a_storm_of_sessions() {
     for websocket in [false, true] {
         assert!(server.run(&options(Scenario::Storm, 5, 1), websocket).work > 5);
     }
+}
+
+#[test]
+fn a_server_that_refuses_is_an_error() {
+    let server = Server::start();
+    let target = Target {
+        address: server.address,
+        websocket: false,
+        path: "/".to_owned(),
+    };
+    let options = Options {
+        prefix: "connector.noHandler".to_owned(),
+        ..options(Scenario::Requests, 1, 1)
+    };
+    assert!(matches!(
+        scenario::run(&options, target, &[]),
+        Err(crate::Error::Refused(_))
+    ));
 }
 
 #[test]
