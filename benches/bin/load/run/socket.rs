@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
-use crate::args::Target;
+use crate::run::args::Target;
 
 /// The nonce of RFC 6455's example: nothing between us and the server caches answers.
 const UPGRADE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::args::Options;
-use crate::scenario::{Memory, Outcome};
+use crate::run::args::{Options, Scenario};
+use crate::run::scenario::{Memory, Outcome};
 
 /// Below this a server's CPU time, which the kernel counts in steps of 10 ms, says little.
 const LEAST_CPU: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ pub(crate) struct Report {
     transport: &'static str,
     server: String,
     connections: usize,
-    depth: usize,
+    depth: Option<usize>,
     rate: Option<u32>,
     size: usize,
     unit: &'static str,
@@ -77,7 +77,7 @@ impl Report {
             },
             server,
             connections: options.connections,
-            depth: options.depth,
+            depth: has_depth(options).then_some(options.depth),
             rate: options.rate,
             size: options.size,
             unit: outcome.unit,
@@ -109,17 +109,19 @@ impl fmt::Display for Report {
             scenario,
             transport,
             connections,
-            depth,
             work,
             unit,
             ..
         } = self;
         writeln!(f, "{scenario} over {transport} at {}", self.server)?;
-        write!(f, "  {connections} connections, depth {depth}")?;
-        match self.rate {
-            Some(rate) => writeln!(f, ", {rate} requests/s")?,
-            None => writeln!(f)?,
+        write!(f, "  {connections} connections")?;
+        if let Some(depth) = self.depth {
+            write!(f, ", depth {depth}")?;
         }
+        if let Some(rate) = self.rate {
+            write!(f, ", {rate} requests/s on schedule")?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "  {work} {unit} in {:.1} s, {:.0}/s",
@@ -161,6 +163,15 @@ impl fmt::Display for Report {
             writeln!(f, "  note: {note}")?;
         }
         Ok(())
+    }
+}
+
+/// Whether the option means something in this run.
+fn has_depth(options: &Options) -> bool {
+    match options.scenario {
+        Scenario::Requests => options.rate.is_none(),
+        Scenario::Fanout => true,
+        Scenario::Idle | Scenario::Storm => false,
     }
 }
 

@@ -8,9 +8,9 @@ use pomelo_server::{App, Config, Error, FrontendSession, Hybrid, Msg, RateLimit,
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
-use crate::args::{Options, Scenario, Target};
-use crate::report::Report;
-use crate::scenario::{self, Outcome};
+use crate::run::args::{Options, Scenario, Target};
+use crate::run::report::Report;
+use crate::run::scenario::{self, Outcome};
 
 /// The bench routes on a free port; dropped, it is gone.
 struct Server {
@@ -163,7 +163,7 @@ fn a_server_that_refuses_is_an_error() {
     };
     assert!(matches!(
         scenario::run(&options, target, &[]),
-        Err(crate::Error::Refused(_))
+        Err(crate::run::Error::Refused(_))
     ));
 }
 
@@ -179,6 +179,6 @@ fn no_server_is_an_error() {
     let options = options(Scenario::Requests, 1, 1);
     assert!(matches!(
         scenario::run(&options, target, &[]),
-        Err(crate::Error::Lost(_) | crate::Error::Io(_))
+        Err(crate::run::Error::Lost(_) | crate::run::Error::Io(_))
     ));
 }

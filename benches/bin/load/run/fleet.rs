@@ -12,9 +12,9 @@ use pomelo_protocol::{
 use rustix::event::{Timespec, epoll};
 use serde::Serialize;
 
-use crate::Error;
-use crate::args::Target;
-use crate::socket::Socket;
+use crate::run::Error;
+use crate::run::args::Target;
+use crate::run::socket::Socket;
 
 /// Deadlines (heartbeats, handshakes) of all clients are looked at this often, which costs less
 /// than a timer each; heartbeats come in seconds.

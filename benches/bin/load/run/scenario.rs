@@ -7,10 +7,10 @@ use hdrhistogram::Histogram;
 use pomelo_protocol::Body;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
-use crate::args::{Options, Scenario, Target};
-use crate::fleet::{Client, Fleet, Happening};
-use crate::process::{Meter, Window, resident};
+use crate::run::Error;
+use crate::run::args::{Options, Scenario, Target};
+use crate::run::fleet::{Client, Fleet, Happening};
+use crate::run::process::{Meter, Window, resident};
 
 /// Connections that shake hands at the same time while a run is prepared: fewer than any
 /// server's backlog.
@@ -168,8 +168,10 @@ fn open_loop(
         }
         let wake = if due < end {
             due
+        } else if now < end {
+            end
         } else {
-            end.max(now + PATIENCE)
+            end + PATIENCE
         };
         fleet.turn(wake, |_, _, happening| match happening {
             Happening::Response { since, at, body } => {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Error;
+use crate::run::Error;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask load SCENARIO [OPTIONS]

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use crate::Error;
+use crate::run::Error;
 
 /// CPU time of processes between two points in time.
 #[derive(Debug)]
