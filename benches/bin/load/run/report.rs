@@ -29,8 +29,8 @@ pub(crate) struct Report {
     server_cpu_seconds: Option<f64>,
     per_server_cpu_second: Option<f64>,
     tool_cpu_seconds: f64,
-    latency: Option<Latency>,
-    send_lag: Option<Latency>,
+    latency_micros: Option<Latency>,
+    send_lag_micros: Option<Latency>,
     memory: Option<Memory>,
     lost_connections: u64,
     unanswered: u64,
@@ -87,11 +87,11 @@ impl Report {
             server_cpu_seconds: cpu,
             per_server_cpu_second: cpu.filter(|cpu| *cpu > 0.0).map(|cpu| work / cpu),
             tool_cpu_seconds: window.tool.as_secs_f64(),
-            latency: outcome
+            latency_micros: outcome
                 .latency
                 .as_ref()
                 .map(|(of, times)| Latency::new(of, times)),
-            send_lag: outcome
+            send_lag_micros: outcome
                 .lag
                 .as_ref()
                 .map(|lag| Latency::new("tool's own delay", lag)),
@@ -136,7 +136,10 @@ impl fmt::Display for Report {
         if let Some(rate) = self.per_server_cpu_second {
             writeln!(f, "  {rate:.0} {unit} per server CPU second")?;
         }
-        for latency in [&self.latency, &self.send_lag].into_iter().flatten() {
+        for latency in [&self.latency_micros, &self.send_lag_micros]
+            .into_iter()
+            .flatten()
+        {
             let Latency {
                 of,
                 p50,
