@@ -95,7 +95,8 @@ fn run(options: &Options) -> Result<(), Error> {
     if let Some(path) = &options.svg {
         match &outcome.latency {
             Some((of, times)) => {
-                let title = format!("{}: {of}", options.scenario.name());
+                let name = options.scenario.name();
+                let title = format!("{name}, {} connections: {of}", options.connections);
                 fs::write(path, plot::svg(&title, times))?;
             }
             None => eprintln!("no latencies here, so no plot"),
