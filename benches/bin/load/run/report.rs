@@ -85,7 +85,9 @@ impl Report {
             seconds: window.wall.as_secs_f64(),
             per_second: work / window.wall.as_secs_f64(),
             server_cpu_seconds: cpu,
-            per_server_cpu_second: cpu.filter(|cpu| *cpu > 0.0).map(|cpu| work / cpu),
+            per_server_cpu_second: cpu
+                .filter(|cpu| *cpu > 0.0 && outcome.work > 0)
+                .map(|cpu| work / cpu),
             tool_cpu_seconds: window.tool.as_secs_f64(),
             latency_micros: outcome
                 .latency
