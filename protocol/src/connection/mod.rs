@@ -275,6 +275,24 @@ impl Link {
         }
     }
 
+    /// Ends the connection as the driver wants it; without a transport, or when the peer does not
+    /// read, what waits is given up.
+    fn close(&mut self, reason: CloseReason) {
+        match reason {
+            CloseReason::Transport | CloseReason::OutboxFull => self.fail(reason),
+            reason => self.end(reason),
+        }
+    }
+
+    /// A message error only loses the message, unless there was none: that ends the connection.
+    fn message_fault(&mut self, error: DecodeError) -> Option<Dropped> {
+        if error == DecodeError::EmptyMessage {
+            self.fail(error.into());
+            return None;
+        }
+        Some(Dropped::Malformed(error))
+    }
+
     fn told(&mut self) -> Option<CloseReason> {
         match std::mem::replace(&mut self.end, End::Told) {
             End::Untold(reason) => Some(reason),
@@ -290,13 +308,5 @@ impl Link {
 impl From<DecodeError> for CloseReason {
     fn from(error: DecodeError) -> Self {
         Self::Protocol(error)
-    }
-}
-
-/// Whether a message error ends the connection or only loses the message.
-fn message_fault(error: DecodeError) -> Result<Dropped, CloseReason> {
-    match error {
-        DecodeError::EmptyMessage => Err(CloseReason::Protocol(error)),
-        error => Ok(Dropped::Malformed(error)),
     }
 }

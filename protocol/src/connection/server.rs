@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Config, Link, SendError, message_fault};
+use super::{Config, Link, SendError};
 use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::{CloseReason, DecodeError, Dropped};
@@ -204,27 +204,16 @@ impl ServerConnection {
     /// Ends the connection; what was sent before still goes out, except after
     /// [`CloseReason::Transport`] and [`CloseReason::OutboxFull`].
     pub fn close(&mut self, reason: CloseReason) {
-        if matches!(reason, CloseReason::Transport | CloseReason::OutboxFull) {
-            self.link.fail(reason);
-        } else {
-            self.link.end(reason);
-        }
+        self.link.close(reason);
     }
 
     /// Decodes the message of a data package: what is done without being asked unless
     /// [`Config::raw_messages`](super::Config::raw_messages) is on. `None`: it is empty, which
     /// ends the connection.
     pub fn decode(&mut self, data: &Bytes) -> Option<ServerEvent> {
-        let event = match Message::decode(data) {
-            Ok(message) => self.message_event(data, &message),
-            Err(error) => Err(error),
-        };
-        match event.or_else(|error| message_fault(error).map(ServerEvent::Dropped)) {
+        match Message::decode(data).and_then(|message| self.message_event(data, &message)) {
             Ok(event) => Some(event),
-            Err(reason) => {
-                self.link.fail(reason);
-                None
-            }
+            Err(error) => self.link.message_fault(error).map(ServerEvent::Dropped),
         }
     }
 
