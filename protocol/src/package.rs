@@ -404,7 +404,13 @@ impl Frame {
     pub fn into_bytes(self) -> Bytes {
         let head = self.websocket_head_len();
         let mut wire = self.wire;
-        wire.split_off(head)
+        wire.advance(head);
+        wire
+    }
+
+    /// The package in an unmasked binary WebSocket frame as shared bytes, without a copy.
+    pub fn into_websocket(self) -> Bytes {
+        self.wire
     }
 
     /// Length of the package, in bytes, its head included.

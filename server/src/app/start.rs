@@ -254,17 +254,15 @@ fn app_of(
     measure: bool,
 ) -> Result<App, StartError> {
     let info = setup.info;
+    let hybrid = setup.hybrid.unwrap_or_default();
     let front = if info.frontend {
-        let hybrid = setup.hybrid.unwrap_or_default();
+        let hybrid = hybrid.clone();
         Some(front_of(hybrid, setup.schedulers, tables, &info.id)?)
     } else {
         None
     };
-    let single = front
-        .as_ref()
-        .is_some_and(|front| front.hybrid.single_session);
     Ok(App(Arc::new_cyclic(|node| Node {
-        sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), single),
+        sessions: SessionService::new(WeakApp(Weak::clone(node)), Arc::clone(&info.id), &hybrid),
         channels: ChannelService::new(WeakApp(Weak::clone(node)), &info.id, setup.channels),
         front,
         filters: setup.filters,

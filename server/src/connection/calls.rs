@@ -1,8 +1,7 @@
 //! From a client's message to the future that answers it.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -99,11 +98,10 @@ impl Driver<'_> {
     }
 
     /// Polls a call at once; only one that waits is kept.
-    pub(super) async fn start(&mut self, mut call: BoxFuture<Done>) {
-        let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-        match first {
+    pub(super) fn start(&mut self, mut call: BoxFuture<Done>, context: &mut Context<'_>) {
+        match call.as_mut().poll(context) {
             Poll::Ready(done) => self.done(done),
-            Poll::Pending => self.running.push(call),
+            Poll::Pending => self.running.push_polled(call),
         }
     }
 

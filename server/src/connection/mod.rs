@@ -1,38 +1,37 @@
 //! One task per connection: socket, state machine, handlers, mailbox and one armed timer.
 
 mod calls;
+#[cfg(feature = "crypto")]
 mod coder;
 mod counted;
 mod pace;
 
-use std::collections::VecDeque;
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 #[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
-use pomelo_protocol::{CloseReason, Frame, ServerConnection, ServerEvent, ServerSettings};
+use pomelo_protocol::{CloseReason, ServerConnection, ServerEvent, ServerSettings};
 use serde_json::Value;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 pub(crate) use self::counted::Counted;
 
-use self::coder::{encoded, is_push};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, Input, Outgoing, Phase, Refused, Socket, Transport, Used, open, return_buffer,
-    stopped, take_buffer, with_buffer,
+    CloseMethod, Input, Refused, Socket, Stop, Transport, Used, open, return_buffer, take_buffer,
+    with_buffer,
 };
 use crate::handler::BoxFuture;
-use crate::mailbox::Ending;
+use crate::mailbox::{Ending, Look, Outgoing, Settled};
 use crate::metrics::{Ended, Refusal, Traffic};
 use crate::session::{Owned, Session};
 
@@ -46,7 +45,7 @@ pub(crate) async fn run(
     app: App,
     stream: TcpStream,
     peer: SocketAddr,
-    mut phase: watch::Receiver<Phase>,
+    stop: Arc<Stop>,
     drain: Duration,
     counted: Counted,
 ) {
@@ -59,7 +58,7 @@ pub(crate) async fn run(
     let opening = Box::pin(async {
         tokio::select! {
             biased;
-            () = stopped(&mut phase) => Err(Refusal::Stopping),
+            () = stop.ordered() => Err(Refusal::Stopping),
             opened = tokio::time::timeout(limit, open(stream, peer, &front.hybrid)) => {
                 opened.unwrap_or(Err(Refusal::Timeout))
             }
@@ -77,18 +76,22 @@ pub(crate) async fn run(
     let mut driver = Driver {
         app: &app,
         front,
+        stop: &stop,
+        drain: front.hybrid.drain_timeout.unwrap_or(drain),
         machine: ServerConnection::new(accepted, Arc::clone(offered.settings())),
         socket: opened.socket,
         peer: opened.peer,
         tables: Arc::clone(offered.settings()),
         offered,
         transport: opened.transport,
-        out: opened.out,
+        early: opened.out,
+        blocked: 0,
         session: None,
-        running: FuturesUnordered::new(),
-        moving: VecDeque::new(),
+        running: Running::default(),
         closed: None,
+        closed_by_peer: false,
         stopping: None,
+        flush_until: None,
         active: Instant::now(),
         now: Instant::now(),
         nanos: 0,
@@ -96,13 +99,12 @@ pub(crate) async fn run(
         throttled: None,
         over_limit: false,
         traffic: Traffic::default(),
-        dropped: 0,
         counted,
+        armed: None,
         #[cfg(feature = "crypto")]
         key: None,
     };
-    let drain = front.hybrid.drain_timeout.unwrap_or(drain);
-    driver.run(opened.first, &mut phase, drain).await;
+    driver.run(opened.first).await;
     // On the heap: as long as nothing ends, no room is kept for it.
     Box::pin(driver.finish()).await;
 }
@@ -115,9 +117,55 @@ enum Done {
     Handshake(Result<Option<Value>, Refused>),
 }
 
+/// Calls that wait for something. On the heap: most connections seldom have one.
+#[derive(Default)]
+struct Running {
+    calls: Option<Box<FuturesUnordered<BoxFuture<Done>>>>,
+    /// There is one that was never polled, and so wakes nobody.
+    fresh: bool,
+}
+
+impl Running {
+    fn push(&mut self, call: BoxFuture<Done>) {
+        self.fresh = true;
+        self.push_polled(call);
+    }
+
+    /// One that was polled already and will wake the task.
+    fn push_polled(&mut self, call: BoxFuture<Done>) {
+        self.calls.get_or_insert_default().push(call);
+    }
+
+    fn len(&self) -> usize {
+        self.calls.as_ref().map_or(0, |calls| calls.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One that is done, while there is any.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        self.fresh = false;
+        let Some(calls) = &mut self.calls else {
+            return Poll::Pending;
+        };
+        match calls.poll_next_unpin(context) {
+            Poll::Ready(Some(done)) => Poll::Ready(done),
+            Poll::Ready(None) => {
+                self.calls = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
 struct Driver<'a> {
     app: &'a App,
     front: &'a Front,
+    stop: &'a Stop,
+    drain: Duration,
     socket: Socket,
     peer: SocketAddr,
     machine: ServerConnection,
@@ -125,15 +173,20 @@ struct Driver<'a> {
     /// How messages are written to this client.
     tables: Arc<ServerSettings>,
     transport: Transport,
-    out: Outgoing,
+    /// What is to be written as long as there is no session, whose mailbox has it from then on.
+    early: Outgoing,
+    /// Bytes that the socket did not take at the last write.
+    blocked: usize,
     /// From the handshake's ack on.
     session: Option<Owned>,
-    running: FuturesUnordered<BoxFuture<Done>>,
-    /// Frames between mailbox and machine; empty between calls, kept for its memory.
-    moving: VecDeque<Frame>,
+    running: Running,
     closed: Option<CloseReason>,
+    /// The WebSocket, in an orderly way.
+    closed_by_peer: bool,
     /// Since the server is stopping: until when requests may end.
     stopping: Option<Instant>,
+    /// Since the connection has ended: until when the rest may be written.
+    flush_until: Option<Instant>,
     /// When a byte went through last; only kept up to date where somebody asks.
     active: Instant,
     /// The clock as it was read last, and the same in nanoseconds since the front's origin.
@@ -146,99 +199,133 @@ struct Driver<'a> {
     over_limit: bool,
     /// What is not in the server's numbers yet.
     traffic: Traffic,
-    /// How many frames the mailbox had refused when last asked.
-    dropped: u64,
     counted: Counted,
+    /// What the timer is set to: never later than what is waited for; earlier after what was
+    /// waited for has moved.
+    armed: Option<Instant>,
     /// With which the client signs, under `useCrypto`.
     #[cfg(feature = "crypto")]
     key: Option<Box<PublicKey>>,
 }
 
 impl Driver<'_> {
-    async fn run(&mut self, first: Vec<u8>, phase: &mut watch::Receiver<Phase>, drain: Duration) {
-        self.received(first.len());
-        self.feed(&first).await;
-        drop(first);
+    /// Until the connection has ended and the rest is written, or cannot be.
+    async fn run(&mut self, first: Vec<u8>) {
+        let mut first = Some(first);
+        let mut stopped = pin!(self.stop.ordered());
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-        // Never later than what is waited for; earlier after what was waited for has moved.
-        let mut armed: Option<Instant> = None;
-        let mut flush_until: Option<Instant> = None;
-        loop {
-            self.pump().await;
-            match self.out.write(&mut self.socket) {
-                Ok(0) => {}
-                Ok(written) => {
-                    self.traffic.bytes_out += written as u64;
-                    if self.may_idle() {
-                        self.active = Instant::now();
-                    }
-                }
-                Err(_) => {
-                    self.machine.close(CloseReason::Transport);
-                    self.pump().await;
-                    break;
-                }
+        poll_fn(|context| {
+            if let Some(first) = first.take() {
+                // Once: it wakes the task once.
+                let _ = stopped.as_mut().poll(context);
+                self.attend();
+                self.read_clock();
+                self.received(first.len());
+                self.feed(&first, context);
             }
-            let deadline = if self.closed.is_some() {
-                let until = *flush_until
-                    .get_or_insert_with(|| Instant::now() + self.front.hybrid.flush_timeout);
-                if self.is_flushed() || self.gave_up() || Instant::now() >= until {
-                    break;
-                }
-                Some(until)
-            } else {
-                // Written out between the two pumps: what waited in the mailbox may go now.
-                if self.out.bytes() < MAX_OUTGOING && self.has_mail() {
-                    continue;
-                }
-                if self.is_drained() {
-                    self.tell_stop();
-                    continue;
-                }
-                self.deadline()
-            };
-            self.count();
-            match deadline {
-                Some(deadline) if armed.is_none_or(|armed| deadline < armed) => {
-                    timer.as_mut().reset(deadline);
-                    armed = Some(deadline);
-                }
-                Some(_) => {}
-                None => armed = None,
-            }
+            self.turn(context, timer.as_mut())
+        })
+        .await;
+    }
 
-            let mailbox = self.session.as_ref().map(|session| session.mailbox());
-            let interest = self.interest();
-            tokio::select! {
-                biased;
-                () = stopped(phase), if self.stopping.is_none() => {
-                    self.stopping = Some(Instant::now() + drain);
+    /// Everything that can be done now. Reads at most once, so that a peer that never stops
+    /// sending is one among others.
+    fn turn(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+        self.attend();
+        self.read_clock();
+        if self.stopping.is_none() && self.stop.is_ordered() {
+            self.stopping = Some(self.now + self.drain);
+        }
+        self.finish_calls(context);
+        if self.may_read() {
+            self.read(context);
+        }
+        if self.armed.is_some_and(|armed| self.now >= armed) {
+            self.armed = None;
+            self.on_time();
+        }
+        loop {
+            self.pump(context);
+            if self.running.fresh {
+                self.finish_calls(context);
+                continue;
+            }
+            match self.write(context) {
+                Settled::Idle | Settled::Blocked(_) => {}
+                Settled::Ending(ending) => {
+                    self.end(ending);
+                    continue;
                 }
-                Some(done) = self.running.next(), if !self.running.is_empty() => self.done(done),
-                () = async { match mailbox {
-                    Some(mailbox) => mailbox.arrived().await,
-                    None => std::future::pending().await,
-                }}, if self.closed.is_none() => {}
-                ready = self.socket.ready(interest.unwrap_or(Interest::READABLE)),
-                    if interest.is_some() => {
-                    if ready.is_ok_and(|ready| ready.is_readable()) && self.may_read() {
-                        self.read().await;
-                    }
-                }
-                () = timer.as_mut(), if armed.is_some() => {
-                    armed = None;
-                    self.on_time();
+                Settled::Failed => {
+                    self.machine.close(CloseReason::Transport);
+                    self.pump(context);
+                    self.count();
+                    return Poll::Ready(());
                 }
             }
+            if self.closed.is_some() {
+                let limit = self.front.hybrid.flush_timeout;
+                let until = *self
+                    .flush_until
+                    .get_or_insert_with(|| Instant::now() + limit);
+                if self.is_flushed() || self.gave_up() || Instant::now() >= until {
+                    self.count();
+                    return Poll::Ready(());
+                }
+            } else if self.is_drained() {
+                self.tell_stop();
+                continue;
+            }
+            break;
+        }
+        self.count();
+        self.arm(context, timer);
+        // What is ready again already has its turn after others.
+        let readable = self.may_read() && self.socket.poll_readable(context).is_ready();
+        let writable = !self.is_flushed() && self.socket.poll_writable(context).is_ready();
+        if readable || writable {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn finish_calls(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(done) = self.running.poll_next(context) {
+            self.done(done);
+        }
+    }
+
+    /// From here to the next [`write`](Self::write) the mailbox needs nobody else.
+    fn attend(&self) {
+        if let Some(session) = &self.session {
+            session.mailbox().attend();
+        }
+    }
+
+    /// Has the task woken at the earliest deadline.
+    fn arm(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) {
+        let deadline = if self.closed.is_some() {
+            self.flush_until
+        } else {
+            self.deadline()
+        };
+        match deadline {
+            Some(deadline) if self.armed.is_none_or(|armed| deadline < armed) => {
+                timer.as_mut().reset(deadline);
+                self.armed = Some(deadline);
+                if timer.poll(context).is_ready() {
+                    context.waker().wake_by_ref();
+                }
+            }
+            Some(_) => {}
+            None => self.armed = None,
         }
     }
 
     /// Whether the client can be told that the server stops: its answers are out, or late.
     fn is_drained(&self) -> bool {
         self.stopping.is_some_and(|until| {
-            !self.machine.is_working()
-                || (self.running.is_empty() && !self.has_mail())
-                || Instant::now() >= until
+            !self.machine.is_working() || self.running.is_empty() || Instant::now() >= until
         })
     }
 
@@ -246,18 +333,26 @@ impl Driver<'_> {
         let reason = &self.front.hybrid.stop_reason;
         match (&self.session, reason) {
             // Through the mailbox, which lets go of what it holds back for a batch.
-            (Some(session), Some(reason)) => {
-                session.mailbox().end(Ending::Kick(reason.to_string()))
-            }
-            (Some(session), None) => session.mailbox().end(Ending::Close),
+            (Some(session), Some(reason)) => session.end(Ending::Kick((&**reason).into())),
+            (Some(session), None) => session.end(Ending::Close),
             (None, _) => self.machine.close(CloseReason::Local),
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        match ending {
+            Ending::Kick(reason) => self.machine.kick(&reason),
+            Ending::Close => self.machine.close(CloseReason::Local),
+            Ending::Overflow => self.machine.close(CloseReason::OutboxFull),
         }
     }
 
     /// Closes the socket, then lets handlers and `closed` listeners run to their end, as they
     /// would in pomelo.
     async fn finish(mut self) {
-        self.count();
+        if let Some(session) = &self.session {
+            drop(session.mailbox().disconnect());
+        }
         if let Some(reason) = &self.closed {
             let why = match reason {
                 _ if self.over_limit => Ended::RateLimit,
@@ -271,7 +366,7 @@ impl Driver<'_> {
         // What the peer sent meanwhile is taken: unread bytes would turn the close into a reset,
         // which may overtake the kick.
         with_buffer(|buffer| drop(self.socket.try_read(buffer)));
-        let stream = self.socket.end().await;
+        let stream = self.socket.end();
         let half_closed = self.front.hybrid.close_method == CloseMethod::End
             && matches!(self.transport, Transport::Tcp);
         let rest = async {
@@ -283,7 +378,14 @@ impl Driver<'_> {
             drop(stream);
             self.counted.socket_closed();
         };
-        let calls = async { while self.running.next().await.is_some() {} };
+        let calls = poll_fn(|context| {
+            while self.running.poll_next(context).is_ready() {}
+            if self.running.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
         tokio::join!(rest, calls);
     }
 
@@ -296,17 +398,11 @@ impl Driver<'_> {
     }
 
     fn is_flushed(&self) -> bool {
-        self.out.is_empty() && self.socket.is_flushed()
+        self.blocked == 0 && self.socket.is_flushed()
     }
 
     fn session(&self) -> Option<Session> {
         self.session.as_deref().cloned()
-    }
-
-    fn has_mail(&self) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|session| session.mailbox().has_mail())
     }
 
     /// Whether nothing more is taken from the client for now.
@@ -317,73 +413,96 @@ impl Driver<'_> {
     }
 
     fn may_read(&self) -> bool {
-        self.closed.is_none() && !self.is_held() && self.out.bytes() < MAX_OUTGOING
-    }
-
-    fn interest(&self) -> Option<Interest> {
-        match (self.may_read(), !self.is_flushed()) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
-        }
+        self.closed.is_none() && !self.is_held() && self.blocked < MAX_OUTGOING
     }
 
     /// Reads once and works off what came.
-    async fn read(&mut self) {
+    fn read(&mut self, context: &mut Context<'_>) {
         let mut buffer = take_buffer();
         match self.socket.try_read(&mut buffer) {
-            Ok(0) => self.machine.handle_eof(self.front.now()),
+            Ok(0) => self.machine.handle_eof(self.time()),
             Ok(read) => {
                 self.received(read);
-                self.feed(buffer.get(..read).unwrap_or_default()).await;
+                self.feed(buffer.get(..read).unwrap_or_default(), context);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.machine.close(CloseReason::Transport),
         }
-        // No await above ever waits, so this is the thread the buffer came from.
         return_buffer(buffer);
     }
 
-    async fn feed(&mut self, mut bytes: &[u8]) {
-        while let Some(input) = self.transport.next_input(&mut bytes, &mut self.out) {
-            let now = self.front.now();
+    fn feed(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {
+        let mut replies = Vec::new();
+        while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
+            self.reply(&mut replies);
+            let now = self.time();
             match input {
                 Input::Chunk(chunk) => self.machine.handle_data(now, chunk),
                 Input::Message(message) => self.machine.handle_message(now, message),
+                Input::Closed => {
+                    self.closed_by_peer = true;
+                    self.machine.handle_eof(now);
+                }
                 Input::End => self.machine.handle_eof(now),
                 Input::Broken => self.machine.close(CloseReason::Transport),
             }
-            self.pump().await;
+            self.pump(context);
             if self.closed.is_some() {
                 return;
             }
         }
+        self.reply(&mut replies);
+    }
+
+    /// What the transport itself has to say.
+    fn reply(&mut self, replies: &mut Vec<u8>) {
+        if !replies.is_empty() {
+            let replies = std::mem::take(replies).into();
+            self.push_own(|out| out.push_raw(replies));
+        }
+    }
+
+    fn push_own(&mut self, put: impl FnOnce(&mut Outgoing)) {
+        match &self.session {
+            Some(session) => session.mailbox().push_own(put),
+            None => put(&mut self.early),
+        }
     }
 
     /// Drains the machine: events first, each with what it causes, so that answers keep their
-    /// order among pushes and heartbeats. Never waits.
-    async fn pump(&mut self) {
+    /// order among pushes and heartbeats.
+    fn pump(&mut self, context: &mut Context<'_>) {
         loop {
-            self.move_mail();
-            self.transmit();
+            self.look_after_mailbox();
             // The end of the connection is an event, too, and does not wait for handlers.
-            if self.is_held() && self.machine.is_working() {
-                return;
-            }
-            let Some(event) = self.machine.poll_event() else {
-                break;
-            };
-            self.handle(event).await;
+            let held = self.is_held() && self.machine.is_working();
+            let event = if held { None } else { self.machine.poll_event() };
+            // Before what the event causes: it may be behind a heartbeat.
+            self.transmit();
+            let Some(event) = event else { return };
+            self.handle(event, context);
         }
-        self.transmit();
+    }
+
+    fn look_after_mailbox(&mut self) {
+        let Some(session) = &self.session else { return };
+        match session.mailbox().look() {
+            Look::Quiet => {}
+            Look::Ending(ending) => self.end(ending),
+            // What the client asked for in one go may be more than the mailbox holds.
+            Look::Heavy => {
+                let socket = &mut self.socket;
+                let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+                session.mailbox().write(&mut self.traffic, write);
+            }
+        }
     }
 
     /// Machine to socket: its own frames, of which the client causes one by every heartbeat.
     fn transmit(&mut self) {
         let mut frames = 0;
         while let Some(frame) = self.machine.poll_transmit() {
-            self.out.push(frame);
+            self.push_own(|out| out.push(frame));
             frames += 1;
         }
         if frames > 0 {
@@ -391,46 +510,43 @@ impl Driver<'_> {
         }
     }
 
-    /// Mailbox to machine, while the socket takes what came before.
-    fn move_mail(&mut self) {
-        let Some(session) = &self.session else { return };
-        let mailbox = session.mailbox();
-        if self.out.bytes() >= MAX_OUTGOING && !mailbox.is_ending() {
-            return;
+    /// Writes what waits, until the socket takes no more.
+    fn write(&mut self, context: &Context<'_>) -> Settled {
+        if self.socket.flush().is_err() {
+            return Settled::Failed;
         }
-        let taken = mailbox.take(&mut self.moving);
-        if taken.batch {
-            self.out.begin_batch();
-        }
-        for frame in self.moving.drain(..) {
-            let frame = match &self.front.hybrid.encode {
-                None => frame,
-                Some(encode) => match encoded(&**encode, &frame, session) {
-                    Some(frame) => frame,
-                    None => continue,
-                },
-            };
-            if is_push(&frame) {
-                self.traffic.pushes += 1;
-            } else {
-                self.traffic.responses += 1;
+        let before = self.traffic.bytes_out;
+        let socket = &mut self.socket;
+        let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+        let settled = match &self.session {
+            Some(session) => {
+                let waker = context.waker();
+                session
+                    .mailbox()
+                    .settle(waker, &mut self.traffic, write)
             }
-            // A machine that is closed takes nothing; the session has been told.
-            let _ = self.machine.send(frame);
-            while let Some(frame) = self.machine.poll_transmit() {
-                self.out.push(frame);
-            }
+            None => match self.early.write(write) {
+                Ok(written) => {
+                    self.traffic.bytes_out += written as u64;
+                    match self.early.bytes() {
+                        0 => Settled::Idle,
+                        waiting => Settled::Blocked(waiting),
+                    }
+                }
+                Err(_) => Settled::Failed,
+            },
+        };
+        self.blocked = match settled {
+            Settled::Blocked(waiting) => waiting,
+            _ => 0,
+        };
+        if self.traffic.bytes_out > before && self.may_idle() {
+            self.active = Instant::now();
         }
-        self.out.end_batch();
-        match taken.ending {
-            None => {}
-            Some(Ending::Kick(reason)) => self.machine.kick(&reason),
-            Some(Ending::Close) => self.machine.close(CloseReason::Local),
-            Some(Ending::Overflow) => self.machine.close(CloseReason::OutboxFull),
-        }
+        settled
     }
 
-    async fn handle(&mut self, event: ServerEvent) {
+    fn handle(&mut self, event: ServerEvent, context: &mut Context<'_>) {
         let event = match event {
             ServerEvent::Raw(message) => match self.decode(message) {
                 Some(event) => event,
@@ -441,26 +557,28 @@ impl Driver<'_> {
         match event {
             ServerEvent::Handshake(request) => self.shake_hands(request),
             ServerEvent::Ready => {
-                let limits = self.front.hybrid.mailbox;
                 let tables = Arc::clone(&self.tables);
-                self.session = Some(self.app.sessions().create(self.peer, limits, tables));
+                let early = std::mem::take(&mut self.early);
+                let socket = self.socket.shared();
+                let sessions = self.app.sessions();
+                self.session = Some(sessions.create(self.peer, tables, early, socket));
             }
             ServerEvent::Request { id, route, body } => {
                 if let Some(call) = self.call(Some(id), route, body) {
-                    self.start(call).await;
+                    self.start(call, context);
                 }
             }
             ServerEvent::Notify { route, body } => {
                 if let Some(call) = self.call(None, route, body) {
-                    self.start(call).await;
+                    self.start(call, context);
                 }
             }
             ServerEvent::Closed(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "connection closed");
-                while let Some(frame) = self.machine.poll_transmit() {
-                    self.out.push(frame);
+                self.transmit();
+                if !self.closed_by_peer {
+                    self.push_own(Outgoing::push_close);
                 }
-                self.out.push_close();
                 if let Some(session) = &self.session {
                     for listener in session.close(&reason) {
                         self.running.push(Box::pin(async {
@@ -481,11 +599,6 @@ impl Driver<'_> {
 
     /// Adds to the server's numbers what is not there yet.
     fn count(&mut self) {
-        if let Some(session) = &self.session {
-            let dropped = session.dropped_frames();
-            self.traffic.dropped += dropped.saturating_sub(self.dropped);
-            self.dropped = dropped;
-        }
         self.app.metrics().add(&mut self.traffic);
         self.counted.running(self.running.len());
     }

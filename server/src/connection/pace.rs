@@ -20,8 +20,7 @@ impl Driver<'_> {
     }
 
     pub(super) fn on_time(&mut self) {
-        self.machine.handle_timeout(self.front.now());
-        self.read_clock();
+        self.machine.handle_timeout(self.time());
         if self.throttled.is_some_and(|until| self.now >= until) {
             self.throttled = None;
         }
@@ -39,12 +38,13 @@ impl Driver<'_> {
         if !self.may_idle() || !self.machine.is_working() {
             return None;
         }
-        self.active.checked_add(self.front.hybrid.idle_timeout?)
+        let wrote = self.session.as_ref().and_then(|session| session.mailbox().wrote());
+        let active = wrote.map_or(self.active, |wrote| wrote.max(self.active));
+        active.checked_add(self.front.hybrid.idle_timeout?)
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
         let bytes = bytes as u64;
-        self.read_clock();
         self.active = self.now;
         self.traffic.bytes_in += bytes;
         if let Some(limit) = &self.front.hybrid.rate_limit {
@@ -61,8 +61,13 @@ impl Driver<'_> {
         }
     }
 
-    /// Tokens need no better time than that of the last read.
-    fn read_clock(&mut self) {
+    /// The clock of the state machine.
+    pub(super) fn time(&self) -> pomelo_protocol::Instant {
+        pomelo_protocol::Instant::from_origin(Duration::from_nanos(self.nanos))
+    }
+
+    /// Once for each turn: nothing here needs a better time.
+    pub(super) fn read_clock(&mut self) {
         self.now = Instant::now();
         let since = self.now - self.front.origin;
         self.nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Hybrid, Phase, stopped};
+use super::{Hybrid, Phase, Stop, stopped};
 use crate::app::App;
 use crate::connection::{self, Counted};
 use crate::metrics::Refusal;
@@ -18,19 +19,24 @@ use crate::metrics::Refusal;
 pub(crate) async fn serve(
     app: App,
     listener: TcpListener,
-    phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<Phase>,
     limit: Duration,
 ) {
     let max = app
         .info()
         .max_connections
         .map(|max| u64::try_from(max).unwrap_or(u64::MAX));
+    let stop = Arc::new(Stop::default());
+    let mut flushers = JoinSet::new();
+    for lane in 0..app.sessions().flusher().lanes() {
+        let app = app.clone();
+        flushers.spawn(async move { app.sessions().flusher().run(lane, app.metrics()).await });
+    }
     let mut connections = JoinSet::new();
-    let mut watching = phase.clone();
     loop {
         tokio::select! {
             biased;
-            () = stopped(&mut watching) => break,
+            () = stopped(&mut phase) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
@@ -46,7 +52,7 @@ pub(crate) async fn serve(
                         app.clone(),
                         stream,
                         peer,
-                        phase.clone(),
+                        Arc::clone(&stop),
                         limit / 2,
                         counted,
                     ));
@@ -60,6 +66,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
+    stop.order();
     let all = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limit, all).await.is_err() {
         tracing::warn!(left = connections.len(), "connections did not end in time");

@@ -10,6 +10,7 @@ mod open;
 mod options;
 mod proxy;
 mod socket;
+mod stop;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -22,9 +23,10 @@ pub(crate) use self::open::{open, return_buffer, take_buffer, with_buffer};
 pub(crate) use self::options::Encode;
 pub use self::options::{CloseMethod, Hybrid, Refused};
 pub(crate) use self::socket::Socket;
+pub(crate) use self::stop::Stop;
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
-pub(crate) use self::transport::{Input, Outgoing, Transport};
+pub(crate) use self::transport::{Input, Transport};
 
 /// How far the servers of this process are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use tokio::net::TcpStream;
 use super::http::{self, Head};
 use super::proxy::{self, Header};
 use super::socket::Socket;
-use super::transport::{Outgoing, Transport};
+use super::transport::Transport;
 use super::{Hybrid, Network};
+use crate::mailbox::Outgoing;
 use crate::metrics::Refusal;
 
 /// One read takes at most this much; the buffer belongs to the worker thread, not the connection.
@@ -40,7 +41,7 @@ pub(crate) async fn open(
     peer: SocketAddr,
     hybrid: &Hybrid,
 ) -> Result<Opened, Refusal> {
-    let mut socket = Socket::Plain(stream);
+    let mut socket = Socket::new(stream);
     let mut bytes = Vec::new();
     let mut client = peer;
     if hybrid.proxy_protocol {
@@ -148,7 +149,7 @@ async fn upgrade(
                     return Err(Refusal::Blacklist);
                 }
                 let max = usize::try_from(hybrid.max_package).unwrap_or(usize::MAX);
-                out.push_raw(answer);
+                out.push_raw(answer.into());
                 out.set_websocket();
                 return Ok(Opened {
                     socket,
@@ -159,9 +160,10 @@ async fn upgrade(
                 });
             }
             Head::Refuse(answer) => {
-                out.push_raw(answer);
+                out.push_raw(answer.into());
                 loop {
-                    out.write(&mut socket)?;
+                    socket.flush()?;
+                    out.write(|slices| socket.try_write(slices))?;
                     if out.is_empty() && socket.is_flushed() {
                         break;
                     }
@@ -170,7 +172,7 @@ async fn upgrade(
                 // What else came is taken: unread bytes would turn the close into a reset, which
                 // may overtake the answer.
                 drop(with_buffer(|buffer| socket.try_read(buffer)));
-                drop(socket.end().await);
+                drop(socket.end());
                 return Err(Refusal::Http);
             }
         }

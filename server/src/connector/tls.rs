@@ -153,7 +153,7 @@ const ROOM: usize = 40 * 1024;
 /// A socket inside TLS. Between calls it keeps no plaintext: what is read goes to the caller,
 /// what is written becomes records at once.
 pub(crate) struct TlsSocket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     session: ServerConnection,
     /// Bytes that were read before it was clear that they are TLS.
     first: Vec<u8>,
@@ -162,7 +162,7 @@ pub(crate) struct TlsSocket {
 }
 
 impl TlsSocket {
-    pub(crate) fn new(tls: &Tls, stream: TcpStream, first: Vec<u8>) -> io::Result<Self> {
+    pub(crate) fn new(tls: &Tls, stream: Arc<TcpStream>, first: Vec<u8>) -> io::Result<Self> {
         Ok(Self {
             stream,
             session: ServerConnection::new(tls.config()).map_err(io::Error::other)?,
@@ -249,7 +249,7 @@ impl TlsSocket {
     }
 
     /// Says that nothing more comes, as far as the socket takes it, and answers the bare socket.
-    pub(crate) fn into_stream(mut self) -> TcpStream {
+    pub(crate) fn into_stream(mut self) -> Arc<TcpStream> {
         self.session.send_close_notify();
         // The end of the stream follows, which says the same.
         drop(self.flush());

@@ -82,7 +82,7 @@ impl PushScheduler for Buffer {
         frame: Frame,
         receiver: &Session,
     ) -> Result<(), PushError> {
-        if receiver.counted(receiver.mailbox().hold(frame, self.batch))? {
+        if receiver.hold(frame, self.batch)? {
             let mut sessions = lock(&self.waiting.sessions);
             sessions.push(receiver.clone());
             if sessions.len() == 1 {
@@ -117,7 +117,7 @@ impl PushScheduler for Buffer {
 impl Waiting {
     fn flush(&self) {
         for session in std::mem::take(&mut *lock(&self.sessions)) {
-            session.mailbox().release();
+            session.release();
         }
     }
 }

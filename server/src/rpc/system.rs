@@ -222,7 +222,6 @@ fn push_to<M: Serialize>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
     use std::fmt::Debug;
 
     use serde::de::DeserializeOwned;
@@ -230,7 +229,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::mailbox::Taken;
+    use crate::mailbox::Outgoing;
     use crate::session::Owned;
 
     async fn frontend() -> App {
@@ -249,7 +248,7 @@ mod tests {
         let front = app.front().unwrap();
         let peer = ([127, 0, 0, 1], 1).into();
         let tables = front.offered().settings().clone();
-        app.sessions().create(peer, front.hybrid.mailbox, tables)
+        app.sessions().create(peer, tables, Outgoing::default(), None)
     }
 
     /// Makes the call as an engine between processes would: as bytes, there and back.
@@ -335,8 +334,7 @@ mod tests {
             options: Cow::Owned(Value::Null),
         };
         direct.run(&app).unwrap();
-        let mut frames = VecDeque::new();
-        assert_eq!(one.mailbox().take(&mut frames), Taken::default());
+        let frames = one.mailbox().drain();
         assert_eq!(frames.len(), 3);
         assert!(frames.iter().all(|frame| frame == &frames[0]));
 
@@ -370,11 +368,7 @@ mod tests {
         assert_eq!(push.run(&app).unwrap().delivered, 3);
         let places: Vec<*const u8> = sessions
             .iter()
-            .map(|session| {
-                let mut frames = VecDeque::new();
-                session.mailbox().take(&mut frames);
-                frames[0].as_bytes().as_ptr()
-            })
+            .map(|session| session.mailbox().drain()[0].as_ptr())
             .collect();
         assert!(places.iter().all(|place| *place == places[0]));
     }

@@ -9,17 +9,19 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use pomelo_protocol::{CloseReason, Frame, ServerSettings};
+use pomelo_protocol::{CloseReason, Frame, PackageKind, ServerSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
-use super::table::Table;
+use super::table::{Frontend, Table};
 use super::{FrontendSession, RequestSession, Uid};
 use crate::error::{PushError, SessionError};
 use crate::events::Event;
 use crate::lock;
-use crate::mailbox::{Ending, Limits, Mailbox};
+use crate::mailbox::{Due, Ending, Mailbox};
+use crate::metrics::Traffic;
 
 /// What a `closed` listener waits for.
 pub(crate) type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -76,7 +78,7 @@ pub struct Session {
 
 pub(super) struct Inner {
     id: u64,
-    frontend_id: Arc<str>,
+    frontend: Arc<Frontend>,
     peer: SocketAddr,
     table: Weak<Table>,
     mailbox: Mailbox,
@@ -119,7 +121,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("id", &self.inner.id)
-            .field("frontend_id", &self.inner.frontend_id)
+            .field("frontend_id", &self.frontend_id())
             .field("uid", &self.uid())
             .finish_non_exhaustive()
     }
@@ -130,16 +132,15 @@ impl Session {
         id: u64,
         table: &Arc<Table>,
         peer: SocketAddr,
-        limits: Limits,
         tables: Arc<ServerSettings>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 id,
-                frontend_id: Arc::clone(&table.frontend_id),
+                frontend: Arc::clone(&table.frontend),
                 peer,
                 table: Arc::downgrade(table),
-                mailbox: Mailbox::new(limits),
+                mailbox: Mailbox::default(),
                 tables,
                 state: Mutex::default(),
             }),
@@ -153,7 +154,7 @@ impl Session {
 
     /// The id of the server that holds the connection.
     pub fn frontend_id(&self) -> &str {
-        &self.inner.frontend_id
+        &self.inner.frontend.id
     }
 
     /// The client's address.
@@ -279,7 +280,15 @@ impl Session {
     ///
     /// [`PushError::Closed`] and [`PushError::Full`].
     pub fn send(&self, frame: Frame) -> Result<(), PushError> {
-        self.counted(self.inner.mailbox.push(frame))
+        let Some(frame) = self.encoded(frame) else {
+            return Ok(());
+        };
+        let frontend = &self.inner.frontend;
+        match self.inner.mailbox.push(frame, &frontend.limits) {
+            Ok(due) => self.settle(due),
+            Err(refused) => return Err(self.refused(refused)),
+        }
+        Ok(())
     }
 
     /// Puts encoded messages in the session's mailbox in this order, all or up to the first that
@@ -303,8 +312,8 @@ impl Session {
     /// service when this returns; `closed` listeners run after it.
     pub fn kick(&self, reason: Option<&str>) {
         self.leave();
-        self.inner.mailbox.end(match reason {
-            Some(reason) => Ending::Kick(reason.to_owned()),
+        self.end(match reason {
+            Some(reason) => Ending::Kick(reason.into()),
             None => Ending::Close,
         });
     }
@@ -355,7 +364,7 @@ impl Session {
         let state = lock(&self.inner.state);
         SessionData {
             id: self.inner.id,
-            frontend_id: Arc::clone(&self.inner.frontend_id),
+            frontend_id: Arc::clone(&self.inner.frontend.id),
             uid: state.uid.clone(),
             settings: Arc::clone(&state.settings),
         }
@@ -374,14 +383,60 @@ impl Session {
         RequestSession::here(self)
     }
 
-    /// A push result, with a frame that was dropped counted for the whole frontend.
-    pub(crate) fn counted<T>(&self, result: Result<T, PushError>) -> Result<T, PushError> {
-        if let Err(PushError::Full) = &result
+    /// Puts an encoded message in the mailbox that waits there for a [`release`](Self::release);
+    /// answers whether it is the first to wait.
+    pub(crate) fn hold(&self, frame: Frame, batch: bool) -> Result<bool, PushError> {
+        let Some(frame) = self.encoded(frame) else {
+            return Ok(false);
+        };
+        let held = self.inner.mailbox.hold(frame, batch, &self.inner.frontend.limits);
+        held.map_err(|refused| self.refused(refused))
+    }
+
+    /// Lets go of what is held.
+    pub(crate) fn release(&self) {
+        self.settle(self.inner.mailbox.release());
+    }
+
+    /// Has the connection end.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.settle(self.inner.mailbox.end(ending));
+    }
+
+    /// Writes for the connection, if that has nothing to do.
+    pub(crate) fn flush(&self, traffic: &mut Traffic, now: Instant) {
+        self.settle(self.inner.mailbox.flush(traffic, now));
+    }
+
+    fn settle(&self, due: Due) {
+        match due {
+            Due::Nothing => {}
+            Due::Flush => self.inner.frontend.flusher.list(self.clone()),
+            Due::Wake(task) => task.wake(),
+        }
+    }
+
+    /// A frame that was dropped counts for the whole frontend.
+    fn refused(&self, (error, due): (PushError, Due)) -> PushError {
+        self.settle(due);
+        if matches!(error, PushError::Full)
             && let Some(table) = self.inner.table.upgrade()
         {
             table.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        result
+        error
+    }
+
+    /// What the application's own encoder makes of a message; `None`: it is not sent.
+    fn encoded(&self, frame: Frame) -> Option<Frame> {
+        const HEAD: usize = 4;
+        let Some(encode) = &self.inner.frontend.encode else {
+            return Some(frame);
+        };
+        let message = encode(frame.as_bytes().get(HEAD..)?, self)?;
+        Frame::new(PackageKind::Data, &message)
+            .inspect_err(|error| tracing::warn!(%error, "message of encode cannot be sent"))
+            .ok()
     }
 
     /// Writes one setting, or takes it away; a closed session refuses.
@@ -414,7 +469,7 @@ impl Session {
     /// nothing of the user's runs before they are polled.
     pub(crate) fn close(&self, reason: &CloseReason) -> Vec<Closing> {
         self.leave();
-        self.inner.mailbox.end(Ending::Close);
+        self.end(Ending::Close);
         let (listeners, closed) = {
             let mut state = lock(&self.inner.state);
             if state.life == Life::Closed {
@@ -423,7 +478,7 @@ impl Session {
             state.life = Life::Closed;
             let closed = ClosedSession {
                 id: self.inner.id,
-                frontend_id: Arc::clone(&self.inner.frontend_id),
+                frontend_id: Arc::clone(&self.inner.frontend.id),
                 uid: state.uid.clone(),
                 settings: Arc::clone(&state.settings),
                 reason: reason.clone(),
@@ -522,5 +577,7 @@ impl Drop for Owned {
     fn drop(&mut self) {
         // Nobody is left to run the listeners; after a close in good order there are none.
         drop(self.0.close(&CloseReason::Local));
+        // Handles that others keep do not keep the socket.
+        drop(self.0.mailbox().disconnect());
     }
 }

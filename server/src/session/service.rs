@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use pomelo_protocol::{Frame, ServerSettings};
 use serde_json::{Map, Value};
+use tokio::net::TcpStream;
 
 use super::handle::Owned;
 use super::table::Table;
 use super::{Session, Uid};
 use crate::app::WeakApp;
 use crate::error::{PushError, SessionError};
-use crate::mailbox::Limits;
+use crate::connector::Hybrid;
+use crate::mailbox::{Flusher, Outgoing};
 
 /// All sessions of one frontend: pomelo's `sessionService`. A clone is another handle to the same
 /// table.
@@ -25,22 +27,29 @@ pub struct SessionService {
 }
 
 impl SessionService {
-    pub(crate) fn new(app: WeakApp, frontend_id: Arc<str>, single_session: bool) -> Self {
+    pub(crate) fn new(app: WeakApp, frontend_id: Arc<str>, hybrid: &Hybrid) -> Self {
         Self {
-            table: Arc::new(Table::new(app, frontend_id, single_session)),
+            table: Arc::new(Table::new(app, frontend_id, hybrid)),
         }
     }
 
     pub(crate) fn create(
         &self,
         peer: SocketAddr,
-        limits: Limits,
         tables: Arc<ServerSettings>,
+        early: Outgoing,
+        socket: Option<Arc<TcpStream>>,
     ) -> Owned {
         let id = self.table.next_id.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(id, &self.table, peer, limits, tables);
+        let session = Session::new(id, &self.table, peer, tables);
+        session.mailbox().connect(early, socket);
         self.table.by_id.of(&id).insert(id, session.clone());
         Owned(session)
+    }
+
+    /// What writes pushes for connections that wait.
+    pub(crate) fn flusher(&self) -> &Flusher {
+        &self.table.frontend.flusher
     }
 
     /// The session with this id.

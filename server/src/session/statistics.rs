@@ -71,7 +71,7 @@ impl SessionService {
         });
         logins.sort_by_key(|login| login.time);
         ConnectionStatistics {
-            server_id: Arc::clone(&self.table.frontend_id),
+            server_id: Arc::clone(&self.table.frontend.id),
             connections: self.connection_count(),
             logged_in: logins.len(),
             logins,

@@ -6,11 +6,16 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::runtime::Handle;
+
 use super::{Session, Uid};
+use crate::connector::{Encode, Hybrid};
+use crate::mailbox::{Flusher, Limits};
 use crate::app::WeakApp;
 use crate::error::SessionError;
 use crate::lock;
@@ -51,10 +56,26 @@ impl<K: Hash + Eq, V> Sharded<K, V> {
     }
 }
 
+/// What all sessions of a frontend share, and may still look at when the frontend has ended.
+pub(super) struct Frontend {
+    pub(super) id: Arc<str>,
+    pub(super) limits: Limits,
+    pub(super) encode: Option<Arc<Encode>>,
+    pub(super) flusher: Flusher,
+}
+
+impl fmt::Debug for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frontend")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) app: WeakApp,
-    pub(super) frontend_id: Arc<str>,
+    pub(super) frontend: Arc<Frontend>,
     single_session: bool,
     pub(super) next_id: AtomicU64,
     pub(super) by_id: Sharded<u64, Session>,
@@ -67,11 +88,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(app: WeakApp, frontend_id: Arc<str>, single_session: bool) -> Self {
+    pub(super) fn new(app: WeakApp, frontend_id: Arc<str>, hybrid: &Hybrid) -> Self {
+        let workers = Handle::try_current().map(|runtime| runtime.metrics().num_workers());
         Self {
             app,
-            frontend_id,
-            single_session,
+            frontend: Arc::new(Frontend {
+                id: frontend_id,
+                limits: hybrid.mailbox,
+                encode: hybrid.encode.clone(),
+                flusher: Flusher::new(workers.unwrap_or(1)),
+            }),
+            single_session: hybrid.single_session,
             next_id: AtomicU64::new(1),
             by_id: Sharded::new(),
             by_uid: Sharded::new(),

@@ -1,0 +1,292 @@
+//! Bytes on their way into one socket.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem;
+
+use bytes::{Buf as _, Bytes};
+use pomelo_protocol::Frame;
+use tokio::net::TcpStream;
+
+/// Frames in one system call; the usual limit of the system is 1024, the gain is flat long before.
+const MAX_SLICES: usize = 32;
+
+/// Room for this many waiting frames is kept while nothing waits; what a crowd needed is given
+/// back.
+const KEPT: usize = 64;
+
+/// WebSocket close with code 1000 and no reason, as pomelo sends it.
+const WS_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
+
+/// What waits for the socket, in order, as it goes over the wire.
+///
+/// One frame alone, the most that a quiet connection ever has, is kept without a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Empty: nothing waits.
+    first: Bytes,
+    rest: VecDeque<Bytes>,
+    /// The sum of all lengths.
+    bytes: usize,
+    websocket: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn set_websocket(&mut self) {
+        self.websocket = true;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// How many frames wait.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(!self.is_empty()) + self.rest.len()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.push_raw(if self.websocket {
+            frame.into_websocket()
+        } else {
+            frame.into_bytes()
+        });
+    }
+
+    pub(crate) fn push_raw(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        if self.first.is_empty() {
+            self.first = bytes;
+        } else if !bytes.is_empty() {
+            self.rest.push_back(bytes);
+        }
+    }
+
+    /// Ends a WebSocket in an orderly way.
+    pub(crate) fn push_close(&mut self) {
+        if self.websocket {
+            self.push_raw(Bytes::from_static(WS_CLOSE));
+        }
+    }
+
+    /// An empty queue for the same socket.
+    pub(super) fn another(&self) -> Self {
+        Self {
+            websocket: self.websocket,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.first = Bytes::new();
+        self.rest = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// Puts what `later` holds behind what waits here.
+    pub(super) fn append(&mut self, mut later: Self) {
+        while let Some(bytes) = later.pop() {
+            self.push_raw(bytes);
+        }
+    }
+
+    /// Writes until all is written or the socket takes no more; answers how much it took.
+    pub(crate) fn write(
+        &mut self,
+        mut socket: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut sum = 0;
+        while !self.first.is_empty() {
+            let written = if self.rest.is_empty() {
+                socket(&[IoSlice::new(&self.first)])
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let mut count = 0;
+                let all = std::iter::once(&self.first).chain(&self.rest);
+                for (slice, bytes) in slices.iter_mut().zip(all) {
+                    *slice = IoSlice::new(bytes);
+                    count += 1;
+                }
+                socket(slices.get(..count).unwrap_or_default())
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    sum += written;
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sum)
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        while written >= self.first.len() {
+            written -= self.first.len();
+            match self.rest.pop_front() {
+                Some(next) => self.first = next,
+                None => {
+                    self.first = Bytes::new();
+                    if self.rest.capacity() > KEPT {
+                        self.rest = VecDeque::new();
+                    }
+                    return;
+                }
+            }
+        }
+        self.first.advance(written);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        if self.first.is_empty() {
+            return None;
+        }
+        let next = self.rest.pop_front().unwrap_or_default();
+        let first = mem::replace(&mut self.first, next);
+        self.bytes -= first.len();
+        Some(first)
+    }
+
+    /// Makes one WebSocket message of everything that waits: one head in place of many.
+    pub(super) fn join(&mut self) {
+        // A frame alone has its head already.
+        if !self.websocket || self.rest.is_empty() {
+            return;
+        }
+        for bytes in std::iter::once(&mut self.first).chain(&mut self.rest) {
+            let head = head_len(bytes);
+            bytes.advance(head);
+            self.bytes -= head;
+        }
+        let head = Bytes::from(websocket_head(self.bytes));
+        self.bytes += head.len();
+        let first = mem::replace(&mut self.first, head);
+        self.rest.push_front(first);
+    }
+}
+
+/// Writes what the socket takes now.
+pub(crate) fn try_write(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match slices {
+        // The plain call is cheaper in the system.
+        [one] => socket.try_write(one),
+        many => socket.try_write_vectored(many),
+    }
+}
+
+/// How long the head of an unmasked message is that comes in one frame.
+fn head_len(message: &[u8]) -> usize {
+    match message.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    }
+}
+
+/// The head of an unmasked binary message of this many bytes.
+fn websocket_head(len: usize) -> Vec<u8> {
+    let mut head = vec![0x82];
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short @ 0..126), _) => head.push(short),
+        (_, Ok(medium)) => {
+            head.push(126);
+            head.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            head.push(127);
+            head.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use pomelo_protocol::PackageKind;
+
+    use super::*;
+
+    fn data(body: &[u8]) -> Frame {
+        Frame::new(PackageKind::Data, body).unwrap()
+    }
+
+    /// A socket that takes `room` bytes in pieces of at most `piece`.
+    fn written(out: &mut Outgoing, mut room: usize, piece: usize) -> Vec<u8> {
+        let mut taken = Vec::new();
+        let sum = out.write(|slices| {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            let take = all.len().min(piece).min(room);
+            if take == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            room -= take;
+            taken.extend_from_slice(&all[..take]);
+            Ok(take)
+        });
+        assert_eq!(sum.unwrap(), taken.len());
+        taken
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_however_the_socket_takes_them() {
+        for piece in [1, 3, 7, 1000] {
+            let mut out = Outgoing::default();
+            let mut expected = Vec::new();
+            for n in 0..100 {
+                let frame = data(&vec![n; usize::from(n)]);
+                expected.extend_from_slice(frame.as_bytes());
+                out.push(frame);
+            }
+            assert_eq!((out.len(), out.bytes()), (100, expected.len()));
+            let mut taken = written(&mut out, 1234, piece);
+            assert_eq!(out.bytes(), expected.len() - 1234);
+            taken.extend(written(&mut out, usize::MAX, piece));
+            assert_eq!(taken, expected);
+            assert!(out.is_empty() && out.bytes() == 0 && out.len() == 0);
+            assert_eq!(out.rest.capacity(), 0, "a crowd's room is given back");
+        }
+    }
+
+    #[test]
+    fn joined_frames_share_one_message() {
+        for len in 0..4 {
+            let mut out = Outgoing::default();
+            out.set_websocket();
+            let mut packages = Vec::new();
+            for n in 0..len {
+                let frame = data(&[n; 100]);
+                packages.extend_from_slice(frame.as_bytes());
+                out.push(frame);
+            }
+            out.join();
+            let expected = match len {
+                0 => Vec::new(),
+                _ => [websocket_head(packages.len()), packages].concat(),
+            };
+            assert_eq!(out.bytes(), expected.len());
+            assert_eq!(written(&mut out, usize::MAX, 9), expected);
+            assert_eq!(out.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn what_comes_later_goes_behind() {
+        let mut out = Outgoing::default();
+        out.push(data(b"1"));
+        let mut later = out.another();
+        later.push(data(b"2"));
+        later.push(data(b"3"));
+        out.append(later);
+        let expected = [b"1", b"2", b"3"].map(|body| data(body).as_bytes().to_vec());
+        assert_eq!(written(&mut out, usize::MAX, 100), expected.concat());
+    }
+}
