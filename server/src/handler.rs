@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::encode::scratch;
 use crate::error::Error;
 use crate::session::{BackendSession, FrontendSession, RequestSession};
 
@@ -282,8 +283,8 @@ trait Encode: Send {
 
 impl<T: Serialize + Send> Encode for T {
     fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError> {
-        let frame = codec.response(&mut Vec::new(), id, route, self)?;
-        if codec.outgoing.message(route).is_none() && ends_falsy(frame.as_bytes(), id) {
+        let frame = scratch(|scratch| codec.response(scratch, id, route, self))?;
+        if ends_falsy(frame.as_bytes(), id) && codec.outgoing.message(route).is_none() {
             return codec.response(&mut Vec::new(), id, route, &serde_json::Map::new());
         }
         Ok(frame)
