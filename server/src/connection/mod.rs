@@ -6,10 +6,12 @@ mod counted;
 mod pace;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -34,7 +36,7 @@ use crate::connector::{
 use crate::handler::BoxFuture;
 use crate::mailbox::Ending;
 use crate::metrics::{Ended, Refusal, Traffic};
-use crate::session::{Owned, Session};
+use crate::session::Owned;
 
 /// Above this many bytes that the socket did not take, nothing more is made ready for it: what
 /// comes waits in the mailbox, where the limits are, and the peer is not read any more.
@@ -113,6 +115,12 @@ enum Done {
     Call,
     /// The application's handshake function.
     Handshake(Result<Option<Value>, Refused>),
+}
+
+impl From<()> for Done {
+    fn from((): ()) -> Self {
+        Self::Call
+    }
 }
 
 struct Driver<'a> {
@@ -299,10 +307,6 @@ impl Driver<'_> {
         self.out.is_empty() && self.socket.is_flushed()
     }
 
-    fn session(&self) -> Option<Session> {
-        self.session.as_deref().cloned()
-    }
-
     fn has_mail(&self) -> bool {
         self.session
             .as_ref()
@@ -364,6 +368,14 @@ impl Driver<'_> {
     /// Drains the machine: events first, each with what it causes, so that answers keep their
     /// order among pushes and heartbeats. Never waits.
     async fn pump(&mut self) {
+        poll_fn(|context| {
+            self.pump_now(context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn pump_now(&mut self, context: &mut Context<'_>) {
         loop {
             self.move_mail();
             self.transmit();
@@ -374,7 +386,7 @@ impl Driver<'_> {
             let Some(event) = self.machine.poll_event() else {
                 break;
             };
-            self.handle(event).await;
+            self.handle(context, event);
         }
         self.transmit();
     }
@@ -430,7 +442,7 @@ impl Driver<'_> {
         }
     }
 
-    async fn handle(&mut self, event: ServerEvent) {
+    fn handle(&mut self, context: &mut Context<'_>, event: ServerEvent) {
         let event = match event {
             ServerEvent::Raw(message) => match self.decode(message) {
                 Some(event) => event,
@@ -446,14 +458,10 @@ impl Driver<'_> {
                 self.session = Some(self.app.sessions().create(self.peer, limits, tables));
             }
             ServerEvent::Request { id, route, body } => {
-                if let Some(call) = self.call(Some(id), route, body) {
-                    self.start(call).await;
-                }
+                self.call(context, Some(id), route, body);
             }
             ServerEvent::Notify { route, body } => {
-                if let Some(call) = self.call(None, route, body) {
-                    self.start(call).await;
-                }
+                self.call(context, None, route, body);
             }
             ServerEvent::Closed(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "connection closed");
