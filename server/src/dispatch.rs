@@ -3,65 +3,143 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use http::Extensions;
 use pomelo_protocol::{Body, CodecError, Frame, RequestId, Route};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::error::{Error, PushError, code_500};
-use crate::filter::shielded;
-use crate::handler::{Reply, Request};
+use crate::filter::{panicked, shielded};
+use crate::handler::{BoxFuture, Reply, Request};
 use crate::push::{Outbound, OutboundKind};
 use crate::session::Session;
 
-/// Runs one request or notify of a session of `app`, a frontend, to its end.
-///
-/// The part before the first await of a filter or of the handler happens when the future is first
-/// polled.
-pub(crate) async fn dispatch(
-    app: App,
-    session: Session,
+/// Begins a request or notify of a session of `app`, a frontend, and runs it as far as it goes
+/// without waiting: normally to its end. What is left of it, if anything, is answered, to be polled
+/// until it is done.
+pub(crate) fn begin<T: From<()> + 'static>(
+    context: &mut Context<'_>,
+    app: &App,
+    session: &Session,
     id: Option<RequestId>,
     route: Route,
     body: Body,
-) {
+) -> Option<BoxFuture<T>> {
+    // The fields are looked at only when somebody wants the span.
+    let span = tracing::info_span!(
+        "request",
+        server = app.server_id(),
+        session = session.id(),
+        uid = session.uid().as_ref().map(tracing::field::display),
+        route = &*route,
+    );
+    let measured = app.metrics().measures().then(Instant::now);
+    let measured = measured.map(|started| (started, app.clone(), route.clone()));
+    let rest = span.in_scope(|| start(context, app, session, id, route, body));
+    if span.is_none() && measured.is_none() {
+        return rest;
+    }
+    let measure = move || {
+        if let Some((started, app, route)) = measured {
+            app.metrics().handled(&route, started.elapsed());
+        }
+    };
+    let Some(rest) = rest else {
+        measure();
+        return None;
+    };
+    let rest = async {
+        let done = rest.await;
+        measure();
+        done
+    };
+    Some(Box::pin(rest.instrument(span)))
+}
+
+/// A handler of this server without filters around it runs right here: a future of the whole
+/// request is only made if it waits.
+fn start<T: From<()> + 'static>(
+    context: &mut Context<'_>,
+    app: &App,
+    session: &Session,
+    id: Option<RequestId>,
+    route: Route,
+    body: Body,
+) -> Option<BoxFuture<T>> {
+    let handler = match app.handlers().get(&route) {
+        Some(handler) if !app.filters().are_there() => handler,
+        _ => return general(context, app, session, id, route, body),
+    };
+    if !matches!(Target::of(&route), Target::Handler(server_type) if server_type == app.server_type())
+    {
+        return general(context, app, session, id, route, body);
+    }
+    let request = Request::of_client(app, session, id, route, body);
+    let mut first = || {
+        let mut running = handler(&request);
+        match running.as_mut().poll(context) {
+            Poll::Ready(outcome) => Ok(outcome),
+            Poll::Pending => Err(running),
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(&mut first)) {
+        Ok(Ok(outcome)) => answer(app, session, id, &request.route, &outcome),
+        Err(_) => answer(app, session, id, &request.route, &Err(panicked("handler"))),
+        Ok(Err(running)) => {
+            let (app, session, route) = (app.clone(), session.clone(), request.route);
+            return Some(Box::pin(async move {
+                let outcome = shielded("handler", running).await;
+                answer(&app, &session, id, &route, &outcome);
+                T::from(())
+            }));
+        }
+    }
+    None
+}
+
+/// With all that there may be.
+fn general<T: From<()> + 'static>(
+    context: &mut Context<'_>,
+    app: &App,
+    session: &Session,
+    id: Option<RequestId>,
+    route: Route,
+    body: Body,
+) -> Option<BoxFuture<T>> {
+    let whole = dispatch(app.clone(), session.clone(), id, route, body);
+    let mut whole: BoxFuture<T> = Box::pin(whole.map(T::from));
+    match whole.as_mut().poll(context) {
+        Poll::Ready(_) => None,
+        Poll::Pending => Some(whole),
+    }
+}
+
+/// Runs one request or notify to its end.
+async fn dispatch(app: App, session: Session, id: Option<RequestId>, route: Route, body: Body) {
     let server_type = match Target::of(&route) {
         Target::Handler(server_type) => server_type,
         Target::Silent => return,
         Target::Attack => return session.kick(Some("attack")),
         Target::Malformed => {
-            return respond(
-                &app,
-                &session,
-                id,
-                &route,
-                &Err(Error::new("malformed route")),
-            );
+            let outcome = Err(Error::new("malformed route"));
+            return respond(&app, &session, id, &route, &outcome);
         }
     };
     let filters = &app.filters().global;
-    let mut request = Request {
-        app: app.clone(),
-        id,
-        route: route.clone(),
-        body,
-        session: Some(session.request_copy()),
-        deadline: None,
-        extensions: Extensions::new(),
-    };
+    let mut request = Request::of_client(&app, &session, id, route.clone(), body);
+    // Filters may ask for the session when a handler has changed it already.
+    request.session();
     let outcome = match filters.before(&mut request).await {
         Ok(()) if server_type == app.server_type() => handle_here(&mut request).await,
         Ok(()) => forward(&request, server_type).await,
         Err(error) => filters.recover(&mut request, error).await,
     };
-    if outcome.is_err() {
-        app.metrics().failed(&route);
-    }
-    respond(&app, &session, id, &route, &outcome);
+    answer(&app, &session, id, &route, &outcome);
     // The client has its answer; nothing that these filters answer reaches it.
     drop(filters.after(&mut request, outcome).await);
 }
@@ -128,8 +206,8 @@ pub(crate) async fn handle(request: &mut Request) -> Result<Reply, Error> {
 
 async fn call(request: &Request) -> Result<Reply, Error> {
     let handler = async {
-        match request.app.handlers().call(request) {
-            Some(running) => running.await,
+        match request.app.handlers().get(&request.route) {
+            Some(handler) => handler(request).await,
             None => Err(Error::new("no such handler")),
         }
     };
@@ -147,6 +225,20 @@ fn within(
             outcome.unwrap_or_else(|_| Err(Error::new("no answer within the time limit")))
         })),
     }
+}
+
+/// Counts a failure and sends the answer.
+fn answer(
+    app: &App,
+    session: &Session,
+    id: Option<RequestId>,
+    route: &Route,
+    outcome: &Result<Reply, Error>,
+) {
+    if outcome.is_err() {
+        app.metrics().failed(route);
+    }
+    respond(app, session, id, route, outcome);
 }
 
 /// Sends the answer, unless it was a notify: that one never gets any.
@@ -181,8 +273,8 @@ fn respond(
     let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
     let sent = frame.map(|frame| {
         // Schedulers and their selectors are the application's code, too.
-        let answer = AssertUnwindSafe(|| answer(app, session, id, route, options, frame));
-        catch_unwind(answer)
+        let schedule = AssertUnwindSafe(|| schedule(app, session, id, route, options, frame));
+        catch_unwind(schedule)
     });
     match sent {
         // A session that closed meanwhile takes no answer, and its mailbox counts what it refuses.
@@ -194,7 +286,7 @@ fn respond(
 }
 
 /// Through the frontend's push scheduler, so that answers keep their order among pushes.
-fn answer(
+fn schedule(
     app: &App,
     session: &Session,
     id: RequestId,
@@ -211,6 +303,7 @@ fn answer(
     app.scheduler(&outbound)?
         .schedule(&outbound, frame, session)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

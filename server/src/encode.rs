@@ -1,5 +1,7 @@
-//! A push on its way to many sessions: encoded once for each set of tables among them.
+//! Messages on their way out: the memory they are encoded in, and a push to many sessions, encoded
+//! once for each set of tables among them.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use pomelo_protocol::{Codec, CodecError, Frame, ServerSettings};
@@ -53,8 +55,25 @@ fn push<T: Serialize + ?Sized>(
     route: &str,
     message: &T,
 ) -> Result<Frame, CodecError> {
-    match codec.push(&mut Vec::new(), route, message) {
+    match scratch(|scratch| codec.push(scratch, route, message)) {
         Err(CodecError::Misfit(_)) => Ok(codec.empty_push(route)?),
         other => other,
     }
+}
+
+/// The most memory that a thread keeps for encoding: nearly all messages are far below.
+const MAX_SCRATCH: usize = 64 * 1024;
+
+/// Lends the thread's memory for encoding, so that a message costs no more than the bytes it has
+/// in the end. Code of the user may run meanwhile, and may encode something itself.
+pub(crate) fn scratch<R>(encode: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut scratch = SCRATCH.take();
+    let encoded = encode(&mut scratch);
+    if scratch.capacity() <= MAX_SCRATCH {
+        SCRATCH.set(scratch);
+    }
+    encoded
 }

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
 use pomelo_protocol::{Body, BodyError, Codec, CodecError, Frame, RequestId, Route};
@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::encode::scratch;
 use crate::error::Error;
-use crate::session::{BackendSession, FrontendSession, RequestSession};
+use crate::session::{BackendSession, FrontendSession, RequestSession, Session};
 
 /// A future on the heap.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -28,12 +29,54 @@ pub struct Request {
     pub(crate) id: Option<RequestId>,
     pub(crate) route: Route,
     pub(crate) body: Body,
-    pub(crate) session: Option<RequestSession>,
+    /// Of a client of this frontend: what the copy is made of when somebody asks.
+    session: Option<Session>,
+    copy: OnceLock<RequestSession>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) extensions: Extensions,
 }
 
 impl Request {
+    /// From a client of `app`, a frontend.
+    pub(crate) fn of_client(
+        app: &App,
+        session: &Session,
+        id: Option<RequestId>,
+        route: Route,
+        body: Body,
+    ) -> Self {
+        Self {
+            id,
+            session: Some(session.clone()),
+            ..Self::new(app.clone(), route, body)
+        }
+    }
+
+    /// To a remote or a cron job of `app`.
+    pub(crate) fn new(app: App, route: Route, body: Body) -> Self {
+        Self {
+            app,
+            id: None,
+            route,
+            body,
+            session: None,
+            copy: OnceLock::new(),
+            deadline: None,
+            extensions: Extensions::new(),
+        }
+    }
+
+    /// This client's request on its way to a handler of `app`, with the session that is seen
+    /// there.
+    pub(crate) fn forwarded(&self, app: App, session: Option<RequestSession>, body: Body) -> Self {
+        Self {
+            id: self.id,
+            copy: session.map_or_else(OnceLock::new, OnceLock::from),
+            deadline: self.deadline,
+            ..Self::new(app, self.route.clone(), body)
+        }
+    }
+
     /// The server it is on.
     pub fn app(&self) -> &App {
         &self.app
@@ -70,7 +113,10 @@ impl Request {
 
     /// The copy of the session that was made for this request; a remote call has none.
     pub fn session(&self) -> Option<&RequestSession> {
-        self.session.as_ref()
+        match &self.session {
+            None => self.copy.get(),
+            Some(session) => Some(self.copy.get_or_init(|| session.request_copy())),
+        }
     }
 
     /// When its time is over, if that was set.
@@ -184,9 +230,9 @@ impl FromRequest for Body {
 
 impl FromRequest for RequestSession {
     fn from_request(request: &Request) -> Result<Self, Error> {
-        request
-            .session
-            .clone()
+        let session = request.session();
+        session
+            .cloned()
             .ok_or_else(|| Error::new("a remote call has no session"))
     }
 }
@@ -282,8 +328,8 @@ trait Encode: Send {
 
 impl<T: Serialize + Send> Encode for T {
     fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError> {
-        let frame = codec.response(&mut Vec::new(), id, route, self)?;
-        if codec.outgoing.message(route).is_none() && ends_falsy(frame.as_bytes(), id) {
+        let frame = scratch(|scratch| codec.response(scratch, id, route, self))?;
+        if ends_falsy(frame.as_bytes(), id) && codec.outgoing.message(route).is_none() {
             return codec.response(&mut Vec::new(), id, route, &serde_json::Map::new());
         }
         Ok(frame)
@@ -404,7 +450,7 @@ handler_of!(A1 A2 A3 A4 A5 A6);
 handler_of!(A1 A2 A3 A4 A5 A6 A7);
 handler_of!(A1 A2 A3 A4 A5 A6 A7 A8);
 
-type Erased = Arc<dyn Fn(&Request) -> BoxedReply + Send + Sync>;
+type Erased = Box<dyn Fn(&Request) -> BoxedReply + Send + Sync>;
 
 /// Handlers or remotes by `serverType.service.method`.
 #[derive(Default)]
@@ -415,14 +461,13 @@ pub(crate) struct Table {
 impl Table {
     /// Answers `false` if the route is taken.
     pub(crate) fn insert<A, H: Handler<A>>(&mut self, route: &str, handler: H) -> bool {
-        let erased: Erased = Arc::new(move |request| handler.call(request));
+        let erased: Erased = Box::new(move |request| handler.call(request));
         self.entries.insert(route.to_owned(), erased).is_none()
     }
 
-    pub(crate) fn call(&self, request: &Request) -> Option<BoxedReply> {
-        self.entries
-            .get(&*request.route)
-            .map(|handler| handler(request))
+    /// What starts a call; it runs when the future is polled.
+    pub(crate) fn get(&self, route: &str) -> Option<&dyn Fn(&Request) -> BoxedReply> {
+        self.entries.get(route).map(|handler| &**handler as _)
     }
 
     pub(crate) fn has(&self, route: &str) -> bool {

@@ -1,23 +1,19 @@
 //! From a client's message to the future that answers it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 #[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
 use pomelo_protocol::handshake::{CODE_OLD_CLIENT, CODE_REFUSED};
 use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
-use tokio::time::Instant;
-use tracing::Instrument;
 
 #[cfg(feature = "crypto")]
 use super::coder;
 use super::{Done, Driver};
 use crate::connector::Refused;
-use crate::dispatch::dispatch;
-use crate::handler::BoxFuture;
+use crate::dispatch;
 
 impl Driver<'_> {
     /// What the application's own decoder makes of a message.
@@ -33,21 +29,22 @@ impl Driver<'_> {
         self.charge(1);
     }
 
-    /// A request or notify, not begun. `None`: it is ignored.
+    /// Begins a request or notify at once; one that waits is kept.
     pub(super) fn call(
         &mut self,
         id: Option<RequestId>,
         route: Route,
         body: Body,
-    ) -> Option<BoxFuture<Done>> {
+        context: &mut Context<'_>,
+    ) {
         self.charge(1);
         if !self.front.hybrid.forward_messages
             && route.split('.').next() != Some(self.app.server_type())
         {
             self.traffic.ignored += 1;
-            return None;
+            return;
         }
-        let session = self.session()?;
+        let Some(session) = &self.session else { return };
         #[cfg(feature = "crypto")]
         let body = if self.front.hybrid.use_crypto {
             match self
@@ -59,7 +56,7 @@ impl Driver<'_> {
                 // Without an answer, as at pomelo.
                 None => {
                     self.traffic.ignored += 1;
-                    return None;
+                    return;
                 }
             }
         } else {
@@ -69,39 +66,9 @@ impl Driver<'_> {
             Some(_) => self.traffic.requests += 1,
             None => self.traffic.notifies += 1,
         }
-        // The fields are looked at only when somebody wants the span.
-        let span = tracing::info_span!(
-            "request",
-            server = self.app.server_id(),
-            session = session.id(),
-            uid = session.uid().as_ref().map(tracing::field::display),
-            route = &*route,
-        );
-        let started = self.app.metrics().measures().then(Instant::now);
-        let app = self.app.clone();
-        let measured = started.map(|started| (started, app.clone(), route.clone()));
-        let call = dispatch(app, session, id, route, body);
-        if span.is_none() && measured.is_none() {
-            // An async block would hold the call twice.
-            return Some(Box::pin(call.map(|()| Done::Call)));
-        }
-        Some(Box::pin(
-            async {
-                call.await;
-                if let Some((started, app, route)) = measured {
-                    app.metrics().handled(&route, started.elapsed());
-                }
-                Done::Call
-            }
-            .instrument(span),
-        ))
-    }
-
-    /// Polls a call at once; only one that waits is kept.
-    pub(super) fn start(&mut self, mut call: BoxFuture<Done>, context: &mut Context<'_>) {
-        match call.as_mut().poll(context) {
-            Poll::Ready(done) => self.done(done),
-            Poll::Pending => self.running.push_polled(call),
+        let rest = dispatch::begin(context, self.app, session, id, route, body);
+        if let Some(rest) = rest {
+            self.running.push_polled(rest);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::connector::{
 use crate::handler::BoxFuture;
 use crate::mailbox::{Ending, Look, Outgoing, Settled};
 use crate::metrics::{Ended, Refusal, Traffic};
-use crate::session::{Owned, Session};
+use crate::session::Owned;
 
 /// Above this many bytes that the socket did not take, nothing more is made ready for it: what
 /// comes waits in the mailbox, where the limits are, and the peer is not read any more.
@@ -115,6 +115,12 @@ enum Done {
     Call,
     /// The application's handshake function.
     Handshake(Result<Option<Value>, Refused>),
+}
+
+impl From<()> for Done {
+    fn from((): ()) -> Self {
+        Self::Call
+    }
 }
 
 /// Calls that wait for something. On the heap: most connections seldom have one.
@@ -401,10 +407,6 @@ impl Driver<'_> {
         self.blocked == 0 && self.socket.is_flushed()
     }
 
-    fn session(&self) -> Option<Session> {
-        self.session.as_deref().cloned()
-    }
-
     /// Whether nothing more is taken from the client for now.
     fn is_held(&self) -> bool {
         self.running.len() >= self.front.hybrid.max_running
@@ -564,14 +566,10 @@ impl Driver<'_> {
                 self.session = Some(sessions.create(self.peer, tables, early, socket));
             }
             ServerEvent::Request { id, route, body } => {
-                if let Some(call) = self.call(Some(id), route, body) {
-                    self.start(call, context);
-                }
+                self.call(Some(id), route, body, context);
             }
             ServerEvent::Notify { route, body } => {
-                if let Some(call) = self.call(None, route, body) {
-                    self.start(call, context);
-                }
+                self.call(None, route, body, context);
             }
             ServerEvent::Closed(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "connection closed");

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::Extensions;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use pomelo_protocol::{Body, Route};
@@ -292,19 +291,12 @@ async fn job(app: App, entry: CronEntry) -> Arc<str> {
         let Ok(route) = Route::new(&app.cron_route(&entry.action)) else {
             return;
         };
-        let request = Request {
-            app: app.clone(),
-            id: None,
-            route,
-            body: Body::json(Bytes::from_static(b"null")),
-            session: None,
-            deadline: None,
-            extensions: Extensions::default(),
-        };
         // Registered, or it would not have been scheduled.
-        let Some(running) = app.cron_actions().call(&request) else {
+        let Some(action) = app.cron_actions().get(&route) else {
             return;
         };
+        let body = Body::json(Bytes::from_static(b"null"));
+        let running = action(&Request::new(app.clone(), route, body));
         if let Err(error) = running.await {
             tracing::error!(server = app.server_id(), cron = ?entry, %error, "failed");
         }

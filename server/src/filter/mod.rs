@@ -135,6 +135,12 @@ pub(crate) struct Filters {
     pub(crate) local: Chain,
 }
 
+impl Filters {
+    pub(crate) fn are_there(&self) -> bool {
+        self.global.is_there() || self.local.is_there()
+    }
+}
+
 impl fmt::Debug for Filters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Filters").finish_non_exhaustive()
@@ -166,6 +172,10 @@ impl Chain {
 
     pub(crate) fn set_on_error(&mut self, handler: impl OnError + 'static) {
         self.on_error = Some(Box::new(handler));
+    }
+
+    fn is_there(&self) -> bool {
+        !self.before.is_empty() || !self.after.is_empty() || self.on_error.is_some()
     }
 
     /// Whether nothing is left to run once a request has its outcome.
@@ -213,10 +223,14 @@ pub(crate) fn shielded<T>(
     what: &'static str,
     work: impl Future<Output = Result<T, Error>>,
 ) -> impl Future<Output = Result<T, Error>> {
-    AssertUnwindSafe(work).catch_unwind().map(move |outcome| {
-        outcome.unwrap_or_else(|_| {
-            tracing::error!("{what} panicked");
-            Err(Error::new(format!("{what} panicked")))
-        })
-    })
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .map(move |outcome| outcome.unwrap_or_else(|_| Err(panicked(what))))
+}
+
+/// The error that takes the place of a panic.
+#[cold]
+pub(crate) fn panicked(what: &str) -> Error {
+    tracing::error!("{what} panicked");
+    Error::new(format!("{what} panicked"))
 }

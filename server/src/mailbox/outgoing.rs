@@ -1,5 +1,6 @@
 //! Bytes on their way into one socket.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -10,6 +11,13 @@ use tokio::net::TcpStream;
 
 /// Frames in one system call; the usual limit of the system is 1024, the gain is flat long before.
 const MAX_SLICES: usize = 32;
+
+/// Frames of this many bytes together are copied into one piece of memory.
+const GATHERED: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Room for this many waiting frames is kept while nothing waits; what a crowd needed is given
 /// back.
@@ -105,14 +113,7 @@ impl Outgoing {
             let written = if self.rest.is_empty() {
                 socket(&[IoSlice::new(&self.first)])
             } else {
-                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let mut count = 0;
-                let all = std::iter::once(&self.first).chain(&self.rest);
-                for (slice, bytes) in slices.iter_mut().zip(all) {
-                    *slice = IoSlice::new(bytes);
-                    count += 1;
-                }
-                socket(slices.get(..count).unwrap_or_default())
+                self.gathered(&mut socket)
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -126,6 +127,30 @@ impl Outgoing {
             }
         }
         Ok(sum)
+    }
+
+    /// Small frames are copied together: the system takes one piece of memory for less than many.
+    fn gathered(
+        &self,
+        socket: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let all = std::iter::once(&self.first).chain(&self.rest);
+        if self.bytes <= GATHERED {
+            return SCRATCH.with_borrow_mut(|scratch| {
+                scratch.clear();
+                for bytes in all {
+                    scratch.extend_from_slice(bytes);
+                }
+                socket(&[IoSlice::new(scratch)])
+            });
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(all) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        socket(slices.get(..count).unwrap_or_default())
     }
 
     fn advance(&mut self, mut written: usize) {

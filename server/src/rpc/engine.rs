@@ -1,7 +1,6 @@
 //! What carries calls to other servers, and what receives them there.
 
 use bytes::Bytes;
-use http::Extensions;
 use pomelo_protocol::{Body, Route};
 use tokio::time::Instant;
 
@@ -47,19 +46,11 @@ impl Engine {
             Self::Memory => {
                 // Only global after filters could see what the backend does to its copy.
                 let is_last = request.app.filters().global.ends_with_outcome();
-                let session = request.session.as_ref();
-                let mut there = Request {
-                    app: request.app.server(server)?,
-                    id: request.id,
-                    route: request.route.clone(),
-                    body,
-                    session: session.map(|session| match is_last {
-                        true => session.clone(),
-                        false => session.fork(),
-                    }),
-                    deadline: request.deadline,
-                    extensions: Extensions::new(),
-                };
+                let session = request.session().map(|session| match is_last {
+                    true => session.clone(),
+                    false => session.fork(),
+                });
+                let mut there = request.forwarded(request.app.server(server)?, session, body);
                 dispatch::handle(&mut there).await
             }
         }
@@ -78,20 +69,13 @@ pub(super) async fn serve(
     if server_type != Some(app.server_type()) {
         return Err(unknown());
     }
-    let request = Request {
-        app,
-        id: None,
-        route: route.clone(),
-        body: Body::json(arguments),
-        session: None,
-        deadline: Some(deadline),
-        extensions: Extensions::new(),
-    };
+    let mut request = Request::new(app, route.clone(), Body::json(arguments));
+    request.deadline = Some(deadline);
     let remotes = request.app.remotes();
     let remote = async {
-        match remotes.call(&request) {
+        match remotes.get(route) {
             None => Ok(None),
-            Some(running) => Ok(Some(running.await?.to_json()?)),
+            Some(remote) => Ok(Some(remote(&request).await?.to_json()?)),
         }
     };
     match shielded("remote", remote).await {

@@ -1,0 +1,254 @@
+//! What one request costs a server, without a stopwatch: allocations, and instructions in user
+//! space, both the same on a busy machine as on a quiet one.
+//!
+//! ```text
+//! cargo bench -p pomelo-benches --bench requests
+//! ```
+//!
+//! A whole server and one client share a thread and talk over loopback; the client writes bytes
+//! made beforehand and costs next to nothing. Instructions are counted by valgrind's callgrind and
+//! left out where it is not installed: this program runs itself under it, once with few and once
+//! with many requests, and takes the difference.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+use allocation_counter::measure;
+use pomelo_protocol::{CodecError, MessageHead, PackageKind, RequestId, write_package};
+use pomelo_server::{
+    App, Body, Config, Error, Hybrid, Json, Msg, RateLimit, RequestSession, Running, filters,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const CASES: [Case; 5] = [
+    Case::new("typed JSON", "connector.entryHandler.echo", 16),
+    Case::new("raw body", "connector.entryHandler.raw", 16),
+    Case::new("waits once", "connector.entryHandler.waits", 16),
+    Case::new("two local filters", "filtered.entryHandler.echo", 16),
+    Case::new("typed JSON", "connector.entryHandler.echo", 1),
+];
+
+/// Between which the instructions of a request are measured.
+const FEW: u32 = 800;
+const MANY: u32 = 4_000;
+
+struct Case {
+    name: &'static str,
+    route: &'static str,
+    /// Requests in one write of the client.
+    depth: u32,
+}
+
+impl Case {
+    const fn new(name: &'static str, route: &'static str, depth: u32) -> Self {
+        Self { name, route, depth }
+    }
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    match (args.next().as_deref(), args.next(), args.next()) {
+        (Some("--run"), Some(case), Some(requests)) => {
+            let case = case.parse().ok().and_then(|case: usize| CASES.get(case));
+            let case = case.expect("the parent gives an index of CASES");
+            let requests = requests.parse().expect("the parent gives a number");
+            Pair::new(case).allocations(requests);
+        }
+        (Some("--test"), ..) => {
+            for case in &CASES {
+                Pair::new(case).allocations(case.depth);
+            }
+        }
+        _ => report(),
+    }
+}
+
+fn report() {
+    println!("per request               depth  allocations  bytes  instructions");
+    for (index, case) in CASES.iter().enumerate() {
+        let mut pair = Pair::new(case);
+        // The first ones make what is kept.
+        pair.allocations(FEW);
+        let counted = pair.allocations(MANY);
+        let per = |count: u64| count as f64 / f64::from(MANY);
+        let instructions = match (instructions(index, FEW), instructions(index, MANY)) {
+            (Some(few), Some(many)) => {
+                let per = (many - few) as f64 / f64::from(MANY - FEW);
+                format!("{per:.0}")
+            }
+            _ => "no valgrind".to_owned(),
+        };
+        println!(
+            "{:<25} {:>5}  {:>11.1}  {:>5.0}  {:>12}",
+            case.name,
+            case.depth,
+            per(counted.count_total),
+            per(counted.bytes_total),
+            instructions
+        );
+    }
+}
+
+/// All that this program executes for so many requests, by callgrind.
+fn instructions(case: usize, requests: u32) -> Option<u64> {
+    let own = std::env::current_exe().ok()?;
+    let out = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(own)
+        .args(["--run", &case.to_string(), &requests.to_string()])
+        .stdout(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&out.stderr);
+    let (_, collected) = text.split_once("Collected : ")?;
+    collected.split_whitespace().next()?.parse().ok()
+}
+
+/// A server and its client.
+struct Pair {
+    runtime: tokio::runtime::Runtime,
+    client: TcpStream,
+    /// What the client writes at once, and how long the answers to it are.
+    requests: Vec<u8>,
+    answers: Vec<u8>,
+    depth: u32,
+    _running: Running,
+}
+
+impl Pair {
+    fn new(case: &Case) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (running, client) = runtime
+            .block_on(connect(case.route))
+            .expect("loopback works");
+        let text = "x".repeat(64);
+        let mut requests = Vec::new();
+        let mut expected = 0;
+        for id in 1..=case.depth {
+            let body = json!({"msg": text}).to_string();
+            write_package(&mut requests, PackageKind::Data, |out| {
+                let head = MessageHead::Request {
+                    id: RequestId::new(id.into()),
+                    route: case.route.into(),
+                };
+                head.write(out, false)?;
+                out.extend_from_slice(body.as_bytes());
+                Ok::<_, CodecError>(())
+            })
+            .expect("the message is short");
+            let answer = match case.name {
+                "raw body" => json!({"code": 200}).to_string(),
+                _ => json!({"code": 200, "msg": text}).to_string(),
+            };
+            // Head of the package, flag, id of one group.
+            expected += 4 + 1 + 1 + answer.len();
+        }
+        Self {
+            runtime,
+            client,
+            requests,
+            answers: vec![0; expected],
+            depth: case.depth,
+            _running: running,
+        }
+    }
+
+    fn allocations(&mut self, requests: u32) -> allocation_counter::AllocationInfo {
+        let Self {
+            runtime, client, ..
+        } = self;
+        let rounds = requests / self.depth;
+        measure(|| {
+            runtime
+                .block_on(async {
+                    for _ in 0..rounds {
+                        client.write_all(&self.requests).await?;
+                        client.read_exact(&mut self.answers).await?;
+                        assert_eq!(self.answers.last(), Some(&b'}'));
+                    }
+                    Ok::<_, io::Error>(())
+                })
+                .expect("the server answers");
+        })
+    }
+}
+
+/// To a frontend of the type that the route asks for.
+async fn connect(route: &str) -> Result<(Running, TcpStream), Error> {
+    let server_type = route.split('.').next().unwrap_or_default();
+    let servers = json!({"bench": {
+        "connector": [
+            {"id": "connector", "host": "127.0.0.1", "clientPort": 0, "frontend": true}
+        ],
+        "filtered": [
+            {"id": "filtered", "host": "127.0.0.1", "clientPort": 0, "frontend": true}
+        ],
+    }});
+    let hybrid = Hybrid::new().rate_limit(None::<RateLimit>);
+    let running = App::builder()
+        .env("bench")
+        .config(Config::from_servers(&servers, "bench")?)
+        .configure("all", "connector|filtered", move |server| {
+            server.connector(hybrid.clone())
+        })
+        .configure("all", "filtered", |server| {
+            server
+                .filter(filters::Serial::default())
+                .before(async |session: RequestSession| drop(session.uid()))
+        })
+        .handler("connector.entryHandler.echo", echo)
+        .handler("connector.entryHandler.raw", raw)
+        .handler("connector.entryHandler.waits", waits)
+        .handler("filtered.entryHandler.echo", echo)
+        .start()
+        .await?;
+    let addresses = running.addresses();
+    let port = addresses
+        .get(server_type)
+        .ok_or_else(|| Error::new("no such frontend"))?
+        .port();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await?;
+    client.write_all(b"\x01\0\0\x0a{\"sys\":{}}").await?;
+    let mut head = [0; 4];
+    client.read_exact(&mut head).await?;
+    let [_, a, b, c] = head;
+    let mut body = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    client.read_exact(&mut body).await?;
+    client.write_all(b"\x02\0\0\0").await?;
+    Ok((running, client))
+}
+
+#[derive(Deserialize)]
+struct Echo {
+    msg: Value,
+}
+
+#[derive(Serialize)]
+struct Echoed {
+    code: u16,
+    msg: Value,
+}
+
+async fn echo(Msg(Echo { msg }): Msg<Echo>) -> Json<Echoed> {
+    Json(Echoed { code: 200, msg })
+}
+
+async fn waits(Msg(Echo { msg }): Msg<Echo>) -> Json<Echoed> {
+    tokio::task::yield_now().await;
+    Json(Echoed { code: 200, msg })
+}
+
+#[derive(Serialize)]
+struct Done {
+    code: u16,
+}
+
+async fn raw(_: Body) -> Json<Done> {
+    Json(Done { code: 200 })
+}
