@@ -478,7 +478,11 @@ impl Driver<'_> {
             self.look_after_mailbox();
             // The end of the connection is an event, too, and does not wait for handlers.
             let held = self.is_held() && self.machine.is_working();
-            let event = if held { None } else { self.machine.poll_event() };
+            let event = if held {
+                None
+            } else {
+                self.machine.poll_event()
+            };
             // Before what the event causes: it may be behind a heartbeat.
             self.transmit();
             let Some(event) = event else { return };
@@ -523,9 +527,7 @@ impl Driver<'_> {
         let settled = match &self.session {
             Some(session) => {
                 let waker = context.waker();
-                session
-                    .mailbox()
-                    .settle(waker, &mut self.traffic, write)
+                session.mailbox().settle(waker, &mut self.traffic, write)
             }
             None => match self.early.write(write) {
                 Ok(written) => {

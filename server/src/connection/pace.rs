@@ -38,7 +38,10 @@ impl Driver<'_> {
         if !self.may_idle() || !self.machine.is_working() {
             return None;
         }
-        let wrote = self.session.as_ref().and_then(|session| session.mailbox().wrote());
+        let wrote = self
+            .session
+            .as_ref()
+            .and_then(|session| session.mailbox().wrote());
         let active = wrote.map_or(self.active, |wrote| wrote.max(self.active));
         active.checked_add(self.front.hybrid.idle_timeout?)
     }

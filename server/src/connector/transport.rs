@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error as WsError, Message};
 
-
 /// What an idle WebSocket connection keeps for reading; the library's default is 128 KiB.
 const WS_READ_BUFFER: usize = 512;
 
@@ -47,11 +46,7 @@ impl Transport {
 
     /// The next input out of `bytes`; bytes are taken off its front. `None`: all are taken.
     /// `replies` gets what the transport itself has to answer.
-    pub(crate) fn next_input(
-        &mut self,
-        bytes: &mut &[u8],
-        replies: &mut Vec<u8>,
-    ) -> Option<Input> {
+    pub(crate) fn next_input(&mut self, bytes: &mut &[u8], replies: &mut Vec<u8>) -> Option<Input> {
         match self {
             Self::Tcp => {
                 let chunk = std::mem::take(bytes);

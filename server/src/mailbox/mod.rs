@@ -10,8 +10,8 @@ mod outgoing;
 
 use std::io::{self, IoSlice};
 use std::mem;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use pomelo_protocol::Frame;
@@ -175,7 +175,7 @@ impl Mailbox {
             }
         }
         let out = &queue.out;
-        let heavy = out.len() % HEAVY_FRAMES == 0 || out.bytes() >= HEAVY_BYTES;
+        let heavy = out.len().is_multiple_of(HEAVY_FRAMES) || out.bytes() >= HEAVY_BYTES;
         if heavy && queue.keeper == Keeper::Task {
             self.urgent.store(true, Ordering::Release);
         }
@@ -321,7 +321,11 @@ impl Mailbox {
             Err(_) => return Settled::Failed,
         }
         queue.count(traffic);
-        if !queue.task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+        if !queue
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(waker))
+        {
             queue.task = Some(waker.clone());
         }
         if queue.out.is_empty() {

@@ -248,7 +248,8 @@ mod tests {
         let front = app.front().unwrap();
         let peer = ([127, 0, 0, 1], 1).into();
         let tables = front.offered().settings().clone();
-        app.sessions().create(peer, tables, Outgoing::default(), None)
+        app.sessions()
+            .create(peer, tables, Outgoing::default(), None)
     }
 
     /// Makes the call as an engine between processes would: as bytes, there and back.

@@ -389,7 +389,10 @@ impl Session {
         let Some(frame) = self.encoded(frame) else {
             return Ok(false);
         };
-        let held = self.inner.mailbox.hold(frame, batch, &self.inner.frontend.limits);
+        let held = self
+            .inner
+            .mailbox
+            .hold(frame, batch, &self.inner.frontend.limits);
         held.map_err(|refused| self.refused(refused))
     }
 

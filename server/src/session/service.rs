@@ -12,8 +12,8 @@ use super::handle::Owned;
 use super::table::Table;
 use super::{Session, Uid};
 use crate::app::WeakApp;
-use crate::error::{PushError, SessionError};
 use crate::connector::Hybrid;
+use crate::error::{PushError, SessionError};
 use crate::mailbox::{Flusher, Outgoing};
 
 /// All sessions of one frontend: pomelo's `sessionService`. A clone is another handle to the same

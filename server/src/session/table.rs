@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
 use super::{Session, Uid};
-use crate::connector::{Encode, Hybrid};
-use crate::mailbox::{Flusher, Limits};
 use crate::app::WeakApp;
+use crate::connector::{Encode, Hybrid};
 use crate::error::SessionError;
 use crate::lock;
+use crate::mailbox::{Flusher, Limits};
 
 /// Enough that threads of a large machine seldom meet in one shard; an empty one costs 64 bytes.
 const SHARDS: usize = 32;
