@@ -95,6 +95,7 @@ pub(crate) async fn run(
         used: Used::default(),
         throttled: None,
         over_limit: false,
+        behind: false,
         traffic: Traffic::default(),
         dropped: 0,
         counted,
@@ -144,6 +145,8 @@ struct Driver<'a> {
     throttled: Option<Instant>,
     /// It is kicked for that.
     over_limit: bool,
+    /// What came is not worked off, because the client does not take the answers.
+    behind: bool,
     /// What is not in the server's numbers yet.
     traffic: Traffic,
     /// How many frames the mailbox had refused when last asked.
@@ -187,8 +190,8 @@ impl Driver<'_> {
                 }
                 Some(until)
             } else {
-                // Written out between the two pumps: what waited in the mailbox may go now.
-                if self.out.bytes() < MAX_OUTGOING && self.has_mail() {
+                // Written out between the two pumps: what waited may go now.
+                if self.out.bytes() < MAX_OUTGOING && (self.behind || self.has_mail()) {
                     continue;
                 }
                 if self.is_drained() {
@@ -364,9 +367,15 @@ impl Driver<'_> {
     /// Drains the machine: events first, each with what it causes, so that answers keep their
     /// order among pushes and heartbeats. Never waits.
     async fn pump(&mut self) {
+        self.behind = false;
         loop {
             self.move_mail();
             self.transmit();
+            // Answers to what came in one read may be many times as long as that.
+            self.behind = self.out.bytes() >= MAX_OUTGOING && self.machine.is_working();
+            if self.behind {
+                return;
+            }
             // The end of the connection is an event, too, and does not wait for handlers.
             if self.is_held() && self.machine.is_working() {
                 return;

@@ -4,7 +4,7 @@ use pomelo_server::{CloseReason, FrontendSession, Overflow, PushError, State};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::peer::{Tcp, golden_app, golden_connector, package, request, response, start};
+use crate::peer::{Tcp, Ws, golden_app, golden_connector, package, request, response, start};
 
 type Closed = mpsc::Sender<CloseReason>;
 
@@ -86,6 +86,38 @@ async fn a_session_may_drop_frames_instead() {
     }
     slow.send(&[3, 0, 0, 0]).await;
     assert_eq!(slow.package().await, [3, 0, 0, 0]);
+    running.stop().await;
+}
+
+/// Requests that come in one read, with answers that are more than the mailbox holds.
+#[tokio::test]
+async fn a_client_that_asks_for_much_at_once_gets_it_all() {
+    const TIMES: u8 = 100;
+    let body = format!(r#"{{"fill":"{}"}}"#, "x".repeat(10_000));
+    let app = golden_app()
+        .configure("all", "connector", |server| {
+            server.connector(golden_connector().mailbox(64, 256 << 10, Overflow::Disconnect))
+        })
+        .handler(
+            "connector.s.much",
+            async || json!({"fill": "x".repeat(10_000)}),
+        );
+    let (running, address) = start(app).await;
+    let all: Vec<u8> = (1..=TIMES)
+        .flat_map(|id| request(id, "connector.s.much", "{}"))
+        .collect();
+    let mut peer = Tcp::ready(address).await;
+    peer.send(&all).await;
+    for id in 1..=TIMES {
+        assert_eq!(peer.package().await, response(id, &body));
+    }
+    let mut ws = Ws::ready(address).await;
+    for id in 1..=TIMES {
+        ws.send(&request(id, "connector.s.much", "{}")).await;
+    }
+    for id in 1..=TIMES {
+        assert_eq!(ws.message().await, (0x82, response(id, &body)));
+    }
     running.stop().await;
 }
 
