@@ -450,6 +450,7 @@ impl Driver<'_> {
         match event {
             ServerEvent::Handshake(request) => self.shake_hands(request),
             ServerEvent::Ready => {
+                self.transport.allow(self.front.hybrid.max_package);
                 let limits = self.front.hybrid.mailbox;
                 let tables = Arc::clone(&self.tables);
                 self.session = Some(self.app.sessions().create(self.peer, limits, tables));

@@ -19,6 +19,9 @@ const MAX_SLICES: usize = 32;
 /// WebSocket close with code 1000 and no reason, as pomelo sends it.
 const WS_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
 
+/// Room around a package in a WebSocket message, since several may come in one.
+pub(crate) const MESSAGE_ROOM: usize = 64 * 1024;
+
 /// How bytes become input of the state machine.
 pub(crate) enum Transport {
     Tcp,
@@ -50,6 +53,18 @@ impl Transport {
             Role::Server,
             Some(config),
         )))
+    }
+
+    /// The handshake is finished: from now on messages may hold the longest package.
+    pub(crate) fn allow(&mut self, max_package: u32) {
+        if let Self::WebSocket(context) = self {
+            let max_package = usize::try_from(max_package).unwrap_or(usize::MAX);
+            let max = Some(max_package.saturating_add(MESSAGE_ROOM));
+            context.set_config(|config| {
+                config.max_message_size = max;
+                config.max_frame_size = max;
+            });
+        }
     }
 
     /// The next input out of `bytes`; bytes are taken off its front. `None`: all are taken.

@@ -152,6 +152,16 @@ async fn a_package_over_the_limit_closes() {
     let mut stranger = Tcp::connect(address).await;
     stranger.send(&package(1, &[b' '; 65537])[..4]).await;
     assert_eq!(stranger.rest().await, b"");
+    // Nothing but the head of a frame that would be taken after the handshake.
+    let head = [0x82, 0xff, 0, 0, 0, 0, 0, 0x0f, 0, 0, 0, 0, 0, 0];
+    let mut stranger = Ws::connect(address).await;
+    stranger.tcp.send(&head).await;
+    assert_eq!(stranger.tcp.rest().await, [0x88, 2, 3, 0xe8]);
+    let mut friend = Ws::ready(address).await;
+    let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000_000));
+    let nothing = request(1, "connector.entryHandler.nothing", &body);
+    friend.send(&nothing).await;
+    assert_eq!(friend.message().await, (0x82, response(1, "{}")));
     running.stop().await;
 }
 
