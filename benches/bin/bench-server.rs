@@ -26,12 +26,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "\
-usage: bench-server [--port P] [--workers N] [--heartbeat SECONDS] [--limited]
+usage: bench-server [--port P] [--workers N] [--heartbeat SECONDS] [--limited] [--admin]
 
   --port P              where clients connect; default: 3010, 0 lets the system choose
   --workers N           threads of the runtime; default: one for each core
   --heartbeat SECONDS   interval of heartbeats, 0 for none; default: 30
-  --limited             keeps the rate limit that a server ships with";
+  --limited             keeps the rate limit that a server ships with
+  --admin               opens a port for /metrics as well";
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -50,6 +51,7 @@ struct Options {
     workers: Option<usize>,
     heartbeat: u64,
     limited: bool,
+    admin: bool,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +82,7 @@ fn options(mut args: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
         workers: None,
         heartbeat: 30,
         limited: false,
+        admin: false,
     };
     while let Some(argument) = args.next()? {
         match argument {
@@ -90,6 +93,7 @@ fn options(mut args: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
             }
             Long("heartbeat") => options.heartbeat = args.value()?.parse()?,
             Long("limited") => options.limited = true,
+            Long("admin") => options.admin = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
@@ -101,6 +105,9 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     let running = app(options)?.start().await?;
     for address in running.addresses().values() {
         println!("listening on {address}");
+    }
+    if let Some(address) = running.admin_address() {
+        println!("metrics on {address}");
     }
     // Whoever started this reads it through a pipe, and a pipe that is closed is no reason to end.
     drop(std::io::stdout().flush());
@@ -119,8 +126,11 @@ fn app(options: &Options) -> Result<AppBuilder, ConfigError> {
     if !options.limited {
         hybrid = hybrid.rate_limit(None::<RateLimit>);
     }
-    Ok(App::builder()
-        .env("bench")
+    let mut app = App::builder().env("bench");
+    if options.admin {
+        app = app.admin_port(0);
+    }
+    Ok(app
         .config(Config::from_servers(&servers, "bench")?)
         .configure("all", "connector", move |server| {
             server.connector(hybrid.clone())

@@ -188,6 +188,13 @@ impl ChannelService {
         lock(&self.inner.channels).len()
     }
 
+    /// How many channels there are, and how many members they have together.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        // Channels have locks of their own, which are not taken under this one.
+        let channels: Vec<Channel> = lock(&self.inner.channels).values().cloned().collect();
+        (channels.len(), channels.iter().map(Channel::len).sum())
+    }
+
     /// The names of all channels, in no particular order.
     pub fn names(&self) -> Vec<Arc<str>> {
         lock(&self.inner.channels).keys().cloned().collect()

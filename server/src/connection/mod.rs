@@ -35,8 +35,8 @@ use crate::mailbox::{Ending, Look, Outgoing, Settled};
 use crate::metrics::{Ended, Refusal, Traffic};
 use crate::session::Owned;
 
-/// Above this many bytes that the socket did not take, nothing more is made ready for it: what
-/// comes waits in the mailbox, where the limits are, and the peer is not read any more.
+/// Above this many bytes that the socket did not take the peer is not read any more, and what it
+/// has sent waits.
 const MAX_OUTGOING: usize = 64 * 1024;
 
 /// Runs a connection to its end. `drain` is how long its requests may take when the server stops,
@@ -98,6 +98,7 @@ pub(crate) async fn run(
         used: Used::default(),
         throttled: None,
         over_limit: false,
+        behind: false,
         traffic: Traffic::default(),
         counted,
         armed: None,
@@ -203,6 +204,8 @@ struct Driver<'a> {
     throttled: Option<Instant>,
     /// It is kicked for that.
     over_limit: bool,
+    /// What came is not worked off, because the client does not take the answers.
+    behind: bool,
     /// What is not in the server's numbers yet.
     traffic: Traffic,
     counted: Counted,
@@ -257,6 +260,10 @@ impl Driver<'_> {
                 continue;
             }
             match self.write(context) {
+                // Written out: what waited for that may go on.
+                Settled::Idle | Settled::Blocked(_) if self.behind && !self.is_blocked() => {
+                    continue;
+                }
                 Settled::Idle | Settled::Blocked(_) => {}
                 Settled::Ending(ending) => {
                     self.end(ending);
@@ -415,7 +422,12 @@ impl Driver<'_> {
     }
 
     fn may_read(&self) -> bool {
-        self.closed.is_none() && !self.is_held() && self.blocked < MAX_OUTGOING
+        self.closed.is_none() && !self.is_held() && !self.is_blocked()
+    }
+
+    /// Whether the client takes too little to be given more.
+    fn is_blocked(&self) -> bool {
+        self.blocked >= MAX_OUTGOING
     }
 
     /// Reads once and works off what came.
@@ -477,8 +489,10 @@ impl Driver<'_> {
         loop {
             self.look_after_mailbox();
             // The end of the connection is an event, too, and does not wait for handlers.
+            // Answers to what came in one read may be many times as long as that.
+            self.behind = self.is_blocked() && self.machine.is_working();
             let held = self.is_held() && self.machine.is_working();
-            let event = if held {
+            let event = if held || self.behind {
                 None
             } else {
                 self.machine.poll_event()
@@ -499,7 +513,7 @@ impl Driver<'_> {
             Look::Heavy => {
                 let socket = &mut self.socket;
                 let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
-                session.mailbox().write(&mut self.traffic, write);
+                self.blocked = session.mailbox().write(&mut self.traffic, write);
             }
         }
     }
@@ -561,6 +575,7 @@ impl Driver<'_> {
         match event {
             ServerEvent::Handshake(request) => self.shake_hands(request),
             ServerEvent::Ready => {
+                self.transport.allow(self.front.hybrid.max_package);
                 let tables = Arc::clone(&self.tables);
                 let early = std::mem::take(&mut self.early);
                 let socket = self.socket.shared();

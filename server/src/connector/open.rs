@@ -10,16 +10,13 @@ use tokio::net::TcpStream;
 use super::http::{self, Head};
 use super::proxy::{self, Header};
 use super::socket::Socket;
-use super::transport::Transport;
+use super::transport::{MESSAGE_ROOM, Transport};
 use super::{Hybrid, Network};
 use crate::mailbox::Outgoing;
 use crate::metrics::Refusal;
 
 /// One read takes at most this much; the buffer belongs to the worker thread, not the connection.
 const READ_BUFFER: usize = 64 * 1024;
-
-/// Room around a package in a WebSocket message: several may come in one.
-const MESSAGE_ROOM: usize = 64 * 1024;
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -148,13 +145,13 @@ async fn upgrade(
                 if client != peer && hybrid.hosts.refuses(client.ip()).await {
                     return Err(Refusal::Blacklist);
                 }
-                let max = usize::try_from(hybrid.max_package).unwrap_or(usize::MAX);
                 out.push_raw(answer.into());
                 out.set_websocket();
                 return Ok(Opened {
                     socket,
                     peer: client,
-                    transport: Transport::websocket(max.saturating_add(MESSAGE_ROOM)),
+                    // Strangers send no more than a handshake, which may be 64 KiB long.
+                    transport: Transport::websocket(2 * MESSAGE_ROOM),
                     out,
                     first: bytes.split_off(len),
                 });

@@ -9,6 +9,9 @@ use tungstenite::{Error as WsError, Message};
 /// What an idle WebSocket connection keeps for reading; the library's default is 128 KiB.
 const WS_READ_BUFFER: usize = 512;
 
+/// Room around a package in a WebSocket message, since several may come in one.
+pub(crate) const MESSAGE_ROOM: usize = 64 * 1024;
+
 /// How bytes become input of the state machine.
 pub(crate) enum Transport {
     Tcp,
@@ -42,6 +45,18 @@ impl Transport {
             Role::Server,
             Some(config),
         )))
+    }
+
+    /// The handshake is finished: from now on messages may hold the longest package.
+    pub(crate) fn allow(&mut self, max_package: u32) {
+        if let Self::WebSocket(context) = self {
+            let max_package = usize::try_from(max_package).unwrap_or(usize::MAX);
+            let max = Some(max_package.saturating_add(MESSAGE_ROOM));
+            context.set_config(|config| {
+                config.max_message_size = max;
+                config.max_frame_size = max;
+            });
+        }
     }
 
     /// The next input out of `bytes`; bytes are taken off its front. `None`: all are taken.

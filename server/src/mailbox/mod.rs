@@ -281,15 +281,18 @@ impl Mailbox {
         queue.ending.take().map_or(Look::Heavy, Look::Ending)
     }
 
-    /// Writes in the middle of a turn; what goes wrong is seen again at its end.
+    /// Writes in the middle of a turn, and answers how many bytes the socket did not take. What goes
+    /// wrong is seen again at the end of the turn.
     pub(crate) fn write(
         &self,
         traffic: &mut Traffic,
         socket: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) {
-        if let Ok(written) = lock(&self.queue).out.write(socket) {
+    ) -> usize {
+        let out = &mut lock(&self.queue).out;
+        if let Ok(written) = out.write(socket) {
             traffic.bytes_out += written as u64;
         }
+        out.bytes()
     }
 
     /// The connection's task is at work from here to [`settle`](Self::settle): what comes

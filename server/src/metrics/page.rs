@@ -32,6 +32,13 @@ impl Page {
             |app| vec![("", "", app.sessions().count() as u64)],
         )?;
         self.family(
+            "pomelo_sessions_bound",
+            "gauge",
+            "Sessions that are bound to a uid.",
+            apps,
+            |app| vec![("", "", app.sessions().bound_count() as u64)],
+        )?;
+        self.family(
             "pomelo_connections",
             "gauge",
             "Open sockets of clients.",
@@ -68,6 +75,7 @@ impl Page {
             |app| vec![("", "", load(&app.metrics().running))],
         )?;
         self.queues(apps)?;
+        self.channels(apps)?;
         let lost = "pomelo_events_lost_total";
         let help = "Events that did not fit into the queue of a listener.";
         head(&mut self.text, lost, "counter", help)?;
@@ -189,6 +197,27 @@ impl Page {
         )?;
         for (server, (_, bytes)) in &depths {
             sample(text, "pomelo_queue_bytes", server, "", "", *bytes as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Backends have channels, too.
+    fn channels(&mut self, apps: &[App]) -> fmt::Result {
+        let text = &mut self.text;
+        let sizes = || {
+            apps.iter().map(|app| {
+                let (channels, members) = app.channels().size();
+                (app.server_id(), channels as u64, members as u64)
+            })
+        };
+        head(text, "pomelo_channels", "gauge", "Channels that exist.")?;
+        for (server, channels, _) in sizes() {
+            sample(text, "pomelo_channels", server, "", "", channels)?;
+        }
+        let members = "pomelo_channel_members";
+        head(text, members, "gauge", "Members of all channels together.")?;
+        for (server, _, number) in sizes() {
+            sample(text, members, server, "", "", number)?;
         }
         Ok(())
     }

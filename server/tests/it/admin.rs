@@ -158,6 +158,10 @@ async fn the_page_counts_what_happens() {
     bad.send(&[5, 0, 0, 0]).await;
     assert_eq!(bad.rest().await, b"");
     let view = running.app("connector-1").unwrap();
+    let channel = view.channels().create("room");
+    for uid in ["u", "v", "w"] {
+        channel.add(uid, "connector-1");
+    }
     while view.sessions().count() > 2 {
         tokio::task::yield_now().await;
     }
@@ -171,6 +175,9 @@ async fn the_page_counts_what_happens() {
     };
     for (name, labels, number) in [
         ("pomelo_sessions", "", 2.0),
+        ("pomelo_sessions_bound", "", 1.0),
+        ("pomelo_channels", "", 1.0),
+        ("pomelo_channel_members", "", 3.0),
         ("pomelo_connections_accepted_total", "", 6.0),
         ("pomelo_connections_refused_total", "reason=\"http\"", 1.0),
         (

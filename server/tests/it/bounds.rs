@@ -4,7 +4,7 @@ use pomelo_server::{CloseReason, FrontendSession, Overflow, PushError, State};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::peer::{Tcp, golden_app, golden_connector, package, request, response, start};
+use crate::peer::{Tcp, Ws, golden_app, golden_connector, package, request, response, start};
 
 type Closed = mpsc::Sender<CloseReason>;
 
@@ -89,6 +89,38 @@ async fn a_session_may_drop_frames_instead() {
     running.stop().await;
 }
 
+/// Requests that come in one read, with answers that are more than the mailbox holds.
+#[tokio::test]
+async fn a_client_that_asks_for_much_at_once_gets_it_all() {
+    const TIMES: u8 = 100;
+    let body = format!(r#"{{"fill":"{}"}}"#, "x".repeat(10_000));
+    let app = golden_app()
+        .configure("all", "connector", |server| {
+            server.connector(golden_connector().mailbox(64, 256 << 10, Overflow::Disconnect))
+        })
+        .handler(
+            "connector.s.much",
+            async || json!({"fill": "x".repeat(10_000)}),
+        );
+    let (running, address) = start(app).await;
+    let all: Vec<u8> = (1..=TIMES)
+        .flat_map(|id| request(id, "connector.s.much", "{}"))
+        .collect();
+    let mut peer = Tcp::ready(address).await;
+    peer.send(&all).await;
+    for id in 1..=TIMES {
+        assert_eq!(peer.package().await, response(id, &body));
+    }
+    let mut ws = Ws::ready(address).await;
+    for id in 1..=TIMES {
+        ws.send(&request(id, "connector.s.much", "{}")).await;
+    }
+    for id in 1..=TIMES {
+        assert_eq!(ws.message().await, (0x82, response(id, &body)));
+    }
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn requests_above_the_limit_wait_and_are_not_lost() {
     let app = golden_app().configure("all", "connector", |server| {
@@ -120,6 +152,16 @@ async fn a_package_over_the_limit_closes() {
     let mut stranger = Tcp::connect(address).await;
     stranger.send(&package(1, &[b' '; 65537])[..4]).await;
     assert_eq!(stranger.rest().await, b"");
+    // Nothing but the head of a frame that would be taken after the handshake.
+    let head = [0x82, 0xff, 0, 0, 0, 0, 0, 0x0f, 0, 0, 0, 0, 0, 0];
+    let mut stranger = Ws::connect(address).await;
+    stranger.tcp.send(&head).await;
+    assert_eq!(stranger.tcp.rest().await, [0x88, 2, 3, 0xe8]);
+    let mut friend = Ws::ready(address).await;
+    let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000_000));
+    let nothing = request(1, "connector.entryHandler.nothing", &body);
+    friend.send(&nothing).await;
+    assert_eq!(friend.message().await, (0x82, response(1, "{}")));
     running.stop().await;
 }
 

@@ -314,9 +314,13 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         len @ 0..126 => bytes.push(0x80 | u8::try_from(len).unwrap()),
-        len => {
+        len @ 126..=0xffff => {
             bytes.push(0x80 | 126);
             bytes.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+        }
+        len => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&u64::try_from(len).unwrap().to_be_bytes());
         }
     }
     bytes.extend_from_slice(&mask);

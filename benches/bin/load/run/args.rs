@@ -13,6 +13,7 @@ usage: cargo xtask load SCENARIO [OPTIONS]
   fanout     broadcasts to a channel that all connections have joined
   idle       connections that only send heartbeats
   storm      connect, handshake, request, close, again and again
+  hostile    hostile peers beside others; has options of its own, see its --help
 
   --url URL          server, tcp://HOST:PORT or ws://HOST:PORT/PATH; without it
                      the bench server is started for this run
@@ -114,20 +115,15 @@ pub(crate) struct Options {
 
 impl Options {
     /// `None`: help is wanted.
-    pub(crate) fn parse(mut args: lexopt::Parser) -> Result<Option<Self>, Error> {
-        use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+    pub(crate) fn parse(scenario: &str, mut args: lexopt::Parser) -> Result<Option<Self>, Error> {
+        use lexopt::prelude::{Long, Short, ValueExt as _};
 
-        let scenario = match args.next()? {
-            Some(Value(name)) => match name.string()?.as_str() {
-                "requests" => Scenario::Requests,
-                "fanout" => Scenario::Fanout,
-                "idle" => Scenario::Idle,
-                "storm" => Scenario::Storm,
-                other => return Err(Error::Usage(format!("there is no scenario {other}"))),
-            },
-            Some(Long("help") | Short('h')) => return Ok(None),
-            Some(other) => return Err(other.unexpected().into()),
-            None => return Err(Error::Usage("a scenario is missing".to_owned())),
+        let scenario = match scenario {
+            "requests" => Scenario::Requests,
+            "fanout" => Scenario::Fanout,
+            "idle" => Scenario::Idle,
+            "storm" => Scenario::Storm,
+            other => return Err(Error::Usage(format!("there is no scenario {other}"))),
         };
         let mut options = Self::new(scenario);
         while let Some(arg) = args.next()? {
@@ -201,7 +197,8 @@ impl Options {
     }
 }
 
-fn seconds(seconds: f64) -> Result<Duration, Error> {
+/// A number of seconds.
+pub(crate) fn seconds(seconds: f64) -> Result<Duration, Error> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| Error::Usage(format!("{seconds} is no number of seconds")))
 }
@@ -211,7 +208,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Option<Options>, Error> {
-        Options::parse(lexopt::Parser::from_args(line.split_whitespace()))
+        let (scenario, rest) = line.split_once(' ').unwrap_or((line, ""));
+        Options::parse(scenario, lexopt::Parser::from_args(rest.split_whitespace()))
     }
 
     #[test]
@@ -247,7 +245,6 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
-        assert!(parse("--help").unwrap().is_none());
         assert!(parse("storm --help").unwrap().is_none());
     }
 }

@@ -1,7 +1,9 @@
 //! The tool itself. It knows epoll and /proc, so it is for Linux only.
 
 mod args;
+mod counters;
 mod fleet;
+mod hostile;
 mod plot;
 mod process;
 mod report;
@@ -25,6 +27,8 @@ use report::Report;
 pub(crate) enum Error {
     #[error("{0}\n\n{USAGE}")]
     Usage(String),
+    #[error("{0}\n\n{1}")]
+    Command(String, &'static str),
     #[error("bad arguments: {0}")]
     Arguments(#[from] lexopt::Error),
     #[error("not a tcp:// or ws:// URL with a port: {0}")]
@@ -43,6 +47,8 @@ pub(crate) enum Error {
     Refused(String),
     #[error("the server has stopped answering")]
     Stalled,
+    #[error("{0} cases of hostile peers ended badly")]
+    Hostile(usize),
     #[error("no histogram: {0}")]
     Histogram(#[from] hdrhistogram::CreationError),
     #[error("the figures cannot be written as JSON: {0}")]
@@ -51,13 +57,7 @@ pub(crate) enum Error {
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
-    match Options::parse(lexopt::Parser::from_env()).and_then(|options| match options {
-        Some(options) => run(&options),
-        None => {
-            println!("{USAGE}");
-            Ok(())
-        }
-    }) {
+    match run_command(lexopt::Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -66,12 +66,36 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Error> {
+fn run_command(mut args: lexopt::Parser) -> Result<(), Error> {
+    use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+
     raise_file_limit();
     // Timers of the open loop: the default slack of 50 us would be the tool's own delay.
     if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
         eprintln!("timers stay coarse: {error}");
     }
+    let name = match args.next()? {
+        Some(Value(name)) => name.string()?,
+        Some(Long("help") | Short('h')) => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        Some(other) => return Err(other.unexpected().into()),
+        None => return Err(Error::Usage("a scenario is missing".to_owned())),
+    };
+    match name.as_str() {
+        "hostile" => hostile::main(args),
+        name => match Options::parse(name, args)? {
+            Some(options) => run(&options),
+            None => {
+                println!("{USAGE}");
+                Ok(())
+            }
+        },
+    }
+}
+
+fn run(options: &Options) -> Result<(), Error> {
     let (target, pids, server) = match &options.target {
         Some(target) => (target.clone(), options.pids.clone(), None),
         None => {

@@ -1,6 +1,6 @@
 //! What processes cost, from /proc; and the bench server as a child.
 
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,9 +52,34 @@ pub(crate) fn resident(pids: &[u32]) -> Result<Option<u64>, Error> {
     let mut sum = 0;
     for pid in pids {
         let text = proc_file(*pid, "smaps_rollup")?;
-        sum += parse_rss(&text).ok_or(Error::Proc { pid: *pid })?;
+        sum += parse_kib(&text, "Rss:").ok_or(Error::Proc { pid: *pid })?;
     }
     Ok((!pids.is_empty()).then_some(sum))
+}
+
+/// The largest resident memory of a process since [`forget_peak`], in bytes.
+pub(crate) fn peak(pid: u32) -> Result<u64, Error> {
+    let status = proc_file(pid, "status")?;
+    parse_kib(&status, "VmHWM:").ok_or(Error::Proc { pid })
+}
+
+/// From now on [`peak`] is measured: `/proc/PID/clear_refs` of proc(5), value 5.
+pub(crate) fn forget_peak(pid: u32) -> Result<(), Error> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").map_err(|_| Error::Proc { pid })
+}
+
+/// What the sockets of this machine hold at present, in bytes: `mem` of `/proc/net/sockstat`.
+pub(crate) fn socket_memory() -> Result<u64, Error> {
+    let text = fs::read_to_string("/proc/net/sockstat")?;
+    Ok(parse_socket_pages(&text).unwrap_or_default() * rustix::param::page_size() as u64)
+}
+
+fn parse_socket_pages(sockstat: &str) -> Option<u64> {
+    let line = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))?;
+    let (_, pages) = line.split_once(" mem ")?;
+    pages.trim().parse().ok()
 }
 
 fn server_cpu(pids: &[u32]) -> Result<Option<Duration>, Error> {
@@ -78,8 +103,9 @@ fn parse_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-fn parse_rss(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+/// A line such as `Rss:   1396 kB`, in bytes.
+fn parse_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
@@ -95,10 +121,13 @@ pub(crate) struct BenchServer {
     /// A closed pipe would make the server's next line of output fail.
     stdout: Option<BufReader<ChildStdout>>,
     pub(crate) address: SocketAddr,
+    /// Where its metrics are, if it was started with them.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl BenchServer {
-    /// Starts the program next to this one on a free port, which its first line of output tells.
+    /// Starts the program next to this one on a free port, which its first line of output tells;
+    /// with `--admin` the second one tells where its metrics are.
     pub(crate) fn start(args: &[String]) -> Result<Self, Error> {
         let program = env::current_exe()?.with_file_name("bench-server");
         let child = Command::new(&program)
@@ -113,22 +142,26 @@ impl BenchServer {
             child,
             stdout: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            metrics: None,
         };
-        let mut line = String::new();
         if let Some(stdout) = server.child.stdout.take() {
-            server
-                .stdout
-                .insert(BufReader::new(stdout))
-                .read_line(&mut line)?;
+            let stdout = server.stdout.insert(BufReader::new(stdout));
+            server.address.set_port(port(stdout)?);
+            if args.iter().any(|arg| arg == "--admin") {
+                let local = SocketAddr::from(([127, 0, 0, 1], port(stdout)?));
+                server.metrics = Some(local);
+            }
         }
-        let port = parse_port(&line)
-            .ok_or_else(|| Error::BenchServer(format!("it does not tell its port: {line:?}")))?;
-        server.address.set_port(port);
         Ok(server)
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process is gone.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Error> {
+        Ok(self.child.try_wait()?.is_some())
     }
 }
 
@@ -139,6 +172,13 @@ impl Drop for BenchServer {
             eprintln!("the bench server cannot be ended: {error}");
         }
     }
+}
+
+fn port(stdout: &mut impl BufRead) -> Result<u16, Error> {
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    parse_port(&line)
+        .ok_or_else(|| Error::BenchServer(format!("it does not tell its port: {line:?}")))
 }
 
 /// The last `:PORT` of a line such as `listening on 127.0.0.1:34567`.
@@ -162,10 +202,23 @@ mod tests {
     #[test]
     fn resident_memory() {
         let rollup = "5500 ---p 0 00:00 0  [rollup]\nRss:                1396 kB\nPss: 9 kB\n";
-        assert_eq!(parse_rss(rollup), Some(1396 * 1024));
+        assert_eq!(parse_kib(rollup, "Rss:"), Some(1396 * 1024));
         let own = resident(&[std::process::id()]).unwrap();
         assert!(own > Some(0));
         assert_eq!(resident(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn memory_of_sockets() {
+        let sockstat = "sockets: used 132\nTCP: inuse 51 orphan 0 tw 481 alloc 102 mem 343\n";
+        assert_eq!(parse_socket_pages(sockstat), Some(343));
+    }
+
+    #[test]
+    fn a_peak_begins_where_memory_is() {
+        let own = std::process::id();
+        forget_peak(own).unwrap();
+        assert!(peak(own).unwrap() > 0);
     }
 
     #[test]

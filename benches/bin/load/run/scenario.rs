@@ -132,6 +132,38 @@ fn open_loop(
     pids: &[u32],
 ) -> Result<Outcome, Error> {
     connect(fleet, options)?;
+    let Paced {
+        times,
+        lag,
+        unanswered,
+        window,
+    } = paced(fleet, options, rate, pids)?;
+    Ok(Outcome {
+        latency: Some(("request, from its time on the schedule", times.clone())),
+        lag: Some(lag),
+        unanswered,
+        ..Outcome::new("requests", times.len(), window)
+    })
+}
+
+/// What requests on a schedule came to.
+#[derive(Debug)]
+pub(crate) struct Paced {
+    /// Nanoseconds from the time on the schedule to the answer.
+    pub(crate) times: Histogram<u64>,
+    /// How late this tool itself sent, in nanoseconds.
+    pub(crate) lag: Histogram<u64>,
+    pub(crate) unanswered: u64,
+    pub(crate) window: Window,
+}
+
+/// Echoes on a schedule over connections that are there; measured after the warm-up.
+pub(crate) fn paced(
+    fleet: &mut Fleet,
+    options: &Options,
+    rate: u32,
+    pids: &[u32],
+) -> Result<Paced, Error> {
     let (route, text) = (options.route("echo"), "x".repeat(options.size));
     let echo = Text { msg: &text };
     let interval = Duration::from_secs(1) / rate;
@@ -187,11 +219,11 @@ fn open_loop(
         })?;
     }
     let window = window.ok_or(Error::Stalled)?;
-    Ok(Outcome {
-        latency: Some(("request, from its time on the schedule", times.clone())),
-        lag: Some(lag),
+    Ok(Paced {
         unanswered: scheduled.saturating_sub(times.len()),
-        ..Outcome::new("requests", times.len(), window)
+        times,
+        lag,
+        window,
     })
 }
 
@@ -401,7 +433,7 @@ fn storm(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, 
 }
 
 /// Opens all connections and binds each to a uid.
-fn connect(fleet: &mut Fleet, options: &Options) -> Result<(), Error> {
+pub(crate) fn connect(fleet: &mut Fleet, options: &Options) -> Result<(), Error> {
     let route = options.route("entry");
     let (mut opened, mut bound) = (0, 0);
     let mut progress = Instant::now();

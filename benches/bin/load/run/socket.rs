@@ -14,7 +14,7 @@ const UPGRADE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// Longer answers to an upgrade are no WebSocket server's.
 const MAX_UPGRADE_ANSWER: usize = 16 << 10;
 
-const BINARY: u8 = 0x2;
+pub(crate) const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
@@ -156,10 +156,10 @@ impl AsFd for Socket {
 }
 
 /// `EINPROGRESS`, which has no `ErrorKind` on stable Rust.
-const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+pub(crate) const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 /// Not yet connected counts as not yet writable.
-fn is_later(error: &io::Error) -> bool {
+pub(crate) fn is_later(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
@@ -173,7 +173,7 @@ fn source(sources: u16, index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, high, low)), 0)
 }
 
-fn upgrade_request(target: &Target) -> Vec<u8> {
+pub(crate) fn upgrade_request(target: &Target) -> Vec<u8> {
     format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {UPGRADE_KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -200,7 +200,7 @@ fn upgrade_answer(answer: &[u8]) -> io::Result<Option<usize>> {
 
 /// Appends one masked frame. The mask is zero: it protects proxies from browsers, and there is
 /// neither here; the server's work is the same.
-fn write_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(FIN | opcode);
     if let Ok(short @ 0..126) = u8::try_from(payload.len()) {
         out.push(MASKED | short);
