@@ -329,3 +329,128 @@ fn upgrade(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, Over> {
     );
     Ok(Some(end + 4))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A whole conversation as a client sends it over TCP.
+    fn conversation() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut send = |kind, parts: &[&[u8]]| package(&mut bytes, Framing::Tcp, kind, parts);
+        send(HANDSHAKE, &[b"{\"sys\":{}}"]);
+        send(HANDSHAKE_ACK, &[]);
+        send(HEARTBEAT, &[]);
+        for (id, method, body) in [
+            (&[1][..], "entry", "{}"),
+            (&[0x80, 1][..], "echo", "{\"msg\":1}"),
+            (&[3][..], "raw", "[]"),
+            (&[4][..], "join", "{}"),
+            (&[5][..], "broadcast", "{\"msg\":2}"),
+            (&[6][..], "broadcast", "{\"msg\":3}"),
+        ] {
+            let route = format!("connector.entryHandler.{method}");
+            let len = u8::try_from(route.len()).unwrap();
+            send(DATA, &[&[0], id, &[len], route.as_bytes(), body.as_bytes()]);
+        }
+        bytes
+    }
+
+    fn answers(framing: Framing) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut send = |kind, parts: &[&[u8]]| package(&mut bytes, framing, kind, parts);
+        send(HANDSHAKE, &[b"{\"code\":200,\"sys\":{\"heartbeat\":7}}"]);
+        send(HEARTBEAT, &[]);
+        send(HEARTBEAT, &[]);
+        send(DATA, &[&[RESPONSE, 1], DONE]);
+        send(DATA, &[&[RESPONSE, 0x80, 1], b"{\"code\":200,\"msg\":1}"]);
+        send(DATA, &[&[RESPONSE, 3], b"[]"]);
+        for id in [4, 5, 6] {
+            send(DATA, &[&[RESPONSE, id], DONE]);
+        }
+        bytes
+    }
+
+    fn masked(payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![
+            BINARY,
+            MASKED | u8::try_from(payload.len()).unwrap(),
+            1,
+            2,
+            3,
+            4,
+        ];
+        frame.extend(
+            payload
+                .iter()
+                .zip([1, 2, 3, 4].iter().cycle())
+                .map(|(a, b)| a ^ b),
+        );
+        frame
+    }
+
+    /// Feeds bytes in chunks, as a server does.
+    fn feed(bytes: &[u8], chunk: usize) -> Output {
+        let (mut framing, mut partial, mut out) = (Framing::Unknown, Vec::new(), Output::default());
+        for bytes in bytes.chunks(chunk) {
+            partial.extend_from_slice(bytes);
+            // Twice, since nothing behind an upgrade is looked at with it.
+            for _ in 0..2 {
+                let taken = serve(&mut framing, &mut partial, 7, &mut out).unwrap();
+                partial.drain(..taken);
+            }
+        }
+        assert!(partial.is_empty());
+        out
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_answers() {
+        for chunk in [1, 3, 50, 10_000] {
+            let out = feed(&conversation(), chunk);
+            assert_eq!(out.replies, answers(Framing::Tcp));
+            assert!(out.joined);
+            let pushes = out.pushes(Framing::Tcp, false);
+            assert_eq!(pushes.len(), 2);
+            assert_eq!(out.pushes(Framing::Tcp, true), [pushes.concat()]);
+            assert!(pushes[1].ends_with(b"onMessage{\"msg\":3}"));
+        }
+    }
+
+    #[test]
+    fn websocket_after_its_upgrade() {
+        // The example of RFC 6455.
+        let mut bytes =
+            b"GET / HTTP/1.1\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_vec();
+        let mut rest = &conversation()[..];
+        while let Some((&[_, _, _, len], _)) = rest.split_first_chunk() {
+            let (package, behind) = rest.split_at(4 + usize::from(len));
+            bytes.extend(masked(package));
+            rest = behind;
+        }
+        for chunk in [1, 7, 10_000] {
+            let out = feed(&bytes, chunk);
+            let head = out
+                .replies
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n")
+                .unwrap()
+                + 4;
+            let (head, frames) = out.replies.split_at(head);
+            assert!(String::from_utf8_lossy(head).contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+            assert_eq!(frames, answers(Framing::WebSocket));
+        }
+    }
+
+    #[test]
+    fn nonsense_ends_the_connection() {
+        for mut bytes in [
+            b"\x09\0\0\0".to_vec(),
+            b"\x04\0\0\x02\x02\x01".to_vec(),
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        ] {
+            let mut out = Output::default();
+            assert!(serve(&mut Framing::Unknown, &mut bytes, 7, &mut out).is_err());
+        }
+    }
+}

@@ -41,7 +41,7 @@ The raw figures go to target/compare/figures.json.
   --servers NAMES    only these: ours, bare-epoll, bare-epoll-gather, bare-tokio,
                      nano, pinus, pomelo; the page stays as it is
   --rounds N         default 3
-  --seconds S        of each measurement; default 1.2
+  --seconds S        of each measurement; default 1
   --core N           where all runs; default the last core there is
   --page             write the page all the same
   --list             what there is to choose from";
@@ -101,8 +101,8 @@ impl Options {
             only: Vec::new(),
             servers: Vec::new(),
             rounds: 3,
-            seconds: 1.2,
-            warmup: 0.5,
+            seconds: 1.0,
+            warmup: 0.4,
             idle: 10_000,
             core: None,
             page: true,
@@ -113,9 +113,9 @@ impl Options {
             match arg {
                 Long("quick") => {
                     options.rounds = 1;
-                    options.seconds = 0.8;
-                    options.warmup = 0.4;
-                    options.idle = 4_000;
+                    options.seconds = 0.6;
+                    options.warmup = 0.3;
+                    options.idle = 3_000;
                     options.page = false;
                 }
                 Long("only") => {

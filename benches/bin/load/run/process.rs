@@ -8,6 +8,17 @@ use std::{env, fs};
 
 use crate::run::Error;
 
+/// Kinds of kernel objects that a connected socket in an epoll consists of.
+const OF_A_SOCKET: [&str; 7] = [
+    "TCP",
+    "TCPv6",
+    "sock_inode_cache",
+    "dentry",
+    "filp",
+    "eventpoll_epi",
+    "eventpoll_pwq",
+];
+
 /// CPU time of processes between two points in time.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -57,12 +68,18 @@ pub(crate) fn resident(pids: &[u32]) -> Result<Option<u64>, Error> {
     Ok((!pids.is_empty()).then_some(sum))
 }
 
-/// What the kernel holds for all connections of this machine, in bytes: its small objects, and the
-/// buffers of TCP. Both ends of a connection on loopback count.
+/// What the kernel holds for all connections of this machine, in bytes: its objects, and the buffers
+/// of TCP. Both ends of a connection on loopback count.
+///
+/// Root sees the objects by kind; else all small objects of the kernel are taken, connections that
+/// ended a minute ago among them.
 pub(crate) fn kernel() -> Option<u64> {
-    let slab = parse_slab(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let objects = match fs::read_to_string("/proc/slabinfo") {
+        Ok(text) => parse_objects(&text),
+        Err(_) => parse_slab(&fs::read_to_string("/proc/meminfo").ok()?)?,
+    };
     let pages = parse_tcp_pages(&fs::read_to_string("/proc/net/sockstat").ok()?)?;
-    Some(slab + pages * rustix::param::page_size() as u64)
+    Some(objects + pages * rustix::param::page_size() as u64)
 }
 
 fn server_cpu(pids: &[u32]) -> Result<Option<Duration>, Error> {
@@ -108,6 +125,18 @@ fn parse_rss(rollup: &str) -> Option<u64> {
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
+}
+
+/// Name, objects in use, objects, bytes of each.
+fn parse_objects(slabinfo: &str) -> u64 {
+    let kinds = slabinfo.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|name| OF_A_SOCKET.contains(name))?;
+        let used: u64 = words.next()?.parse().ok()?;
+        let size: u64 = words.nth(1)?.parse().ok()?;
+        Some(used * size)
+    });
+    kinds.sum()
 }
 
 fn parse_slab(meminfo: &str) -> Option<u64> {
