@@ -1,6 +1,7 @@
 //! Everything a newcomer or CI runs: `cargo xtask SUBCOMMAND`.
 
 mod apt;
+mod compare;
 mod demo;
 mod fuzz;
 mod load;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask SUBCOMMAND
 
+  compare   measure the server beside the limits and its peers
   demo      run the chat every pomelo user knows
   fuzz      run the fuzz targets
   load      put load on a server and say what it costs
@@ -29,6 +31,8 @@ enum Error {
     Usage(String),
     #[error("bad arguments: {0}")]
     Arguments(#[from] lexopt::Error),
+    #[error(transparent)]
+    Compare(#[from] compare::Error),
     #[error(transparent)]
     Fuzz(#[from] fuzz::Error),
     #[error(transparent)]
@@ -61,6 +65,10 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
             "fuzz" => match fuzz::Options::parse(args)? {
                 Some(options) => fuzz::run(&options)?,
                 None => println!("{}", fuzz::USAGE),
+            },
+            "compare" => match compare::Options::parse(args)? {
+                Some(options) => compare::run(&options)?,
+                None => println!("{}", compare::USAGE),
             },
             "demo" if demo::wants_help(&args) => println!("{}", demo::USAGE),
             "demo" => demo::run(args)?,

@@ -7,8 +7,8 @@
 //! # Reading the figures
 //!
 //! - *Work per server CPU second* is what a server can do on one core, whatever the tool or the
-//!   network do meanwhile; it is the figure to compare. The kernel counts CPU time in steps of
-//!   10 ms, so a run should use some seconds of it.
+//!   network do meanwhile; it is the figure to compare. Kernels without `schedstat` count CPU time
+//!   in steps of 10 ms, and a run should use some seconds of it.
 //! - *Per second* and the latencies of a closed loop (`requests` without `--rate`) are those of
 //!   tool and server together. A closed loop waits for a slow server, so its percentiles hide
 //!   pauses: they are for comparing servers, not for promising anything to users.
@@ -16,7 +16,8 @@
 //!   is paid by every request it delays. The line "tool's own delay" says how late the tool
 //!   itself sent; what is left is the server's and the kernel's.
 //! - *Bytes per connection* is the growth of the processes' resident memory, user space only, and
-//!   means something from some thousand connections on. The kernel's buffers come on top.
+//!   means something from some thousand connections on. The kernel's objects and buffers come on
+//!   top; what is told of them is the growth of the machine's, halved, since both ends are here.
 //!
 //! # What not to conclude
 //!

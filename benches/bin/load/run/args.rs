@@ -29,6 +29,10 @@ usage: cargo xtask load SCENARIO [OPTIONS]
   --size BYTES       of the text echoed or pushed; default 64
   --seconds S        measured; default 10
   --warmup S         before that; default 2
+  --method NAME      requests: the route's method, echo or one that answers the
+                     like; default echo
+  --stalled N        requests with --rate: beside N connections that join a
+                     channel, get 48 KiB a hundred times a second and never read
   --sources N        source addresses 127.0.0.1 and up, for more than 28,000
                      connections; default 1
   --prefix ROUTE     what routes begin with; default connector.entryHandler
@@ -109,6 +113,10 @@ pub(crate) struct Options {
     pub(crate) warmup: Duration,
     pub(crate) sources: u16,
     pub(crate) prefix: String,
+    /// Of requests, the last part of the route.
+    pub(crate) method: String,
+    /// Receivers that never read.
+    pub(crate) stalled: usize,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
 }
@@ -142,6 +150,8 @@ impl Options {
                 Long("size") => options.size = args.value()?.parse()?,
                 Long("seconds") => options.measured = seconds(args.value()?.parse()?)?,
                 Long("warmup") => options.warmup = seconds(args.value()?.parse()?)?,
+                Long("method") => options.method = args.value()?.string()?,
+                Long("stalled") => options.stalled = args.value()?.parse()?,
                 Long("sources") => options.sources = args.value()?.parse()?,
                 Long("prefix") => options.prefix = args.value()?.string()?,
                 Long("json") => options.json = Some(args.value()?.into()),
@@ -170,6 +180,8 @@ impl Options {
             warmup: Duration::from_secs(2),
             sources: 1,
             prefix: "connector.entryHandler".to_owned(),
+            method: "echo".to_owned(),
+            stalled: 0,
             json: None,
             svg: None,
         }
@@ -186,6 +198,8 @@ impl Options {
             "--rate and --seconds are above 0"
         } else if self.rate.is_some() && self.scenario != Scenario::Requests {
             "--rate belongs to requests"
+        } else if self.stalled > 0 && self.rate.is_none() {
+            "--stalled goes with --rate"
         } else if self.target.is_none() && !self.pids.is_empty() {
             "--pid belongs to the server at --url"
         } else if self.target.is_some() && (self.websocket || !self.bench_server.is_empty()) {
@@ -239,6 +253,7 @@ mod tests {
             "requests --seconds -1",
             "requests --pid 1",
             "fanout --rate 5",
+            "requests --stalled 1",
             "idle --url tcp://127.0.0.1:1 --workers 2",
             "idle --workers many",
             "idle --nonsense",

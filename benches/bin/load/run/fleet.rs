@@ -153,6 +153,14 @@ impl Fleet {
         self.clients.get_mut(key)?.as_mut()
     }
 
+    /// Reads nothing more from a client, who stays connected.
+    pub(crate) fn stall(&self, key: usize) -> Result<(), Error> {
+        if let Some(client) = self.clients.get(key).and_then(Option::as_ref) {
+            epoll::delete(&self.epoll, &client.socket).map_err(io::Error::from)?;
+        }
+        Ok(())
+    }
+
     /// Heartbeats sent so far.
     pub(crate) const fn heartbeats(&self) -> u64 {
         self.heartbeats

@@ -9,6 +9,7 @@ mod process;
 mod report;
 mod scenario;
 mod socket;
+mod stalled;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::run::args::{Options, Scenario};
 use crate::run::scenario::{Memory, Outcome};
 
-/// Below this a server's CPU time, which the kernel counts in steps of 10 ms, says little.
+/// Below this a server's CPU time says little; some kernels count it in steps of 10 ms.
 const LEAST_CPU: Duration = Duration::from_millis(500);
 
 /// All figures of a run.
@@ -163,6 +163,9 @@ impl fmt::Display for Report {
                 f,
                 "  {each} bytes per connection ({before:.1} to {after:.1} MiB)"
             )?;
+            if let Some(kernel) = memory.kernel_per_connection {
+                writeln!(f, "  about {kernel} bytes more in the kernel")?;
+            }
         }
         for note in &self.notes {
             writeln!(f, "  note: {note}")?;

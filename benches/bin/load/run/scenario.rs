@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::run::Error;
 use crate::run::args::{Options, Scenario, Target};
 use crate::run::fleet::{Client, Fleet, Happening};
-use crate::run::process::{Meter, Window, resident};
+use crate::run::process::{Meter, Window, kernel, resident};
+use crate::run::stalled::Stalled;
 
 /// Connections that shake hands at the same time while a run is prepared: fewer than any
 /// server's backlog.
@@ -45,6 +46,8 @@ pub(crate) struct Memory {
     pub(crate) before: u64,
     pub(crate) after: u64,
     pub(crate) per_connection: u64,
+    /// The server's half of what the machine's kernel came to hold: rough, since others use it, too.
+    pub(crate) kernel_per_connection: Option<u64>,
 }
 
 impl Outcome {
@@ -65,9 +68,10 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Empty {}
 
+/// What is echoed and pushed.
 #[derive(Debug, Serialize)]
-struct Text<'a> {
-    msg: &'a str,
+pub(crate) struct Text<'a> {
+    pub(crate) msg: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,7 +94,7 @@ pub(crate) fn run(options: &Options, target: Target, pids: &[u32]) -> Result<Out
 /// `depth` requests are in flight on each connection, always.
 fn closed_loop(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, Error> {
     connect(fleet, options)?;
-    let (route, text) = (options.route("echo"), "x".repeat(options.size));
+    let (route, text) = (options.route(&options.method), "x".repeat(options.size));
     let echo = Text { msg: &text };
     for key in 0..options.connections {
         if let Some(client) = fleet.client(key) {
@@ -164,7 +168,8 @@ pub(crate) fn paced(
     rate: u32,
     pids: &[u32],
 ) -> Result<Paced, Error> {
-    let (route, text) = (options.route("echo"), "x".repeat(options.size));
+    let mut stalled = Stalled::join(fleet, options)?;
+    let (route, text) = (options.route(&options.method), "x".repeat(options.size));
     let echo = Text { msg: &text };
     let interval = Duration::from_secs(1) / rate;
     let mut due = Instant::now();
@@ -192,6 +197,7 @@ pub(crate) fn paced(
             sent += 1;
             due += interval;
         }
+        stalled.speak(fleet, now)?;
         if now >= end && window.is_none() {
             window = meter.take().map(Meter::stop).transpose()?;
         }
@@ -205,7 +211,9 @@ pub(crate) fn paced(
         } else {
             end + PATIENCE
         };
-        fleet.turn(wake, |_, _, happening| match happening {
+        let wake = stalled.next().map_or(wake, |next| next.min(wake));
+        fleet.turn(wake, |_, key, happening| match happening {
+            _ if stalled.has(key) => Ok(()),
             Happening::Response { since, at, body } => {
                 check_echo(&body, options)?;
                 unanswered -= 1;
@@ -229,8 +237,8 @@ pub(crate) fn paced(
 
 /// `depth` broadcasts are in flight, always: one is over when every member has it.
 fn fanout(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, Error> {
-    connect(fleet, options)?;
-    join(fleet, options)?;
+    let members = open(fleet, options, options.connections)?;
+    join(fleet, options, "load", &members)?;
     let (route, text) = (options.route("broadcast"), "x".repeat(options.size));
     let message = Text { msg: &text };
     let mut flight = Flight::new(options.connections);
@@ -330,7 +338,7 @@ impl Flight {
 
 /// All connections are bound and then send nothing but heartbeats.
 fn idle(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, Error> {
-    let before = resident(pids)?;
+    let (before, kernel_before) = (resident(pids)?, kernel());
     connect(fleet, options)?;
     let mut lost = 0;
     let settled = Instant::now() + options.warmup;
@@ -349,10 +357,14 @@ fn idle(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, E
     let beats = fleet.heartbeats();
     hold(fleet, end)?;
     let window = meter.stop()?;
+    let connections = options.connections as u64;
+    let held = kernel_before.zip(kernel());
     let memory = before.zip(resident(pids)?).map(|(before, after)| Memory {
         before,
         after,
-        per_connection: after.saturating_sub(before) / options.connections as u64,
+        per_connection: after.saturating_sub(before) / connections,
+        kernel_per_connection: held
+            .map(|(before, after)| after.saturating_sub(before) / connections / 2),
     });
     Ok(Outcome {
         memory,
@@ -434,13 +446,22 @@ fn storm(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, 
 
 /// Opens all connections and binds each to a uid.
 pub(crate) fn connect(fleet: &mut Fleet, options: &Options) -> Result<(), Error> {
+    open(fleet, options, options.connections)?;
+    Ok(())
+}
+
+/// Opens so many connections and binds each to a uid; tells their keys.
+pub(crate) fn open(
+    fleet: &mut Fleet,
+    options: &Options,
+    connections: usize,
+) -> Result<Vec<usize>, Error> {
     let route = options.route("entry");
-    let (mut opened, mut bound) = (0, 0);
+    let (mut keys, mut bound) = (Vec::with_capacity(connections), 0);
     let mut progress = Instant::now();
-    while bound < options.connections {
-        while opened < options.connections && opened - bound < CONNECTING {
-            fleet.open()?;
-            opened += 1;
+    while bound < connections {
+        while keys.len() < connections && keys.len() - bound < CONNECTING {
+            keys.push(fleet.open()?);
         }
         fleet.turn(
             progress + PATIENCE,
@@ -460,21 +481,26 @@ pub(crate) fn connect(fleet: &mut Fleet, options: &Options) -> Result<(), Error>
             return Err(Error::Stalled);
         }
     }
-    Ok(())
+    Ok(keys)
 }
 
-/// Makes all connections members of one channel.
-fn join(fleet: &mut Fleet, options: &Options) -> Result<(), Error> {
+/// Makes connections members of one channel.
+pub(crate) fn join(
+    fleet: &mut Fleet,
+    options: &Options,
+    room: &str,
+    keys: &[usize],
+) -> Result<(), Error> {
     let route = options.route("join");
-    for key in 0..options.connections {
+    for &key in keys {
         if let Some(client) = fleet.client(key) {
-            client.request(&route, &Join { room: "load" }, Instant::now())?;
+            client.request(&route, &Join { room }, Instant::now())?;
         }
         fleet.flush(key)?;
     }
     let mut joined = 0;
     let mut progress = Instant::now();
-    while joined < options.connections {
+    while joined < keys.len() {
         fleet.turn(progress + PATIENCE, |_, _, happening| match happening {
             Happening::Response { at, body, .. } => {
                 check(&body)?;

@@ -122,6 +122,17 @@ fn requests_in_an_open_loop_are_all_sent_and_answered() {
 }
 
 #[test]
+fn receivers_that_never_read_do_not_stop_the_others() {
+    let options = Options {
+        rate: Some(500),
+        stalled: 2,
+        ..options(Scenario::Requests, 3, 1)
+    };
+    let outcome = Server::start().run(&options, false);
+    assert!(outcome.work > 90, "{}", outcome.work);
+}
+
+#[test]
 fn every_member_gets_every_broadcast() {
     let server = Server::start();
     for (websocket, sources) in [(false, 1), (true, 3)] {

@@ -1,0 +1,155 @@
+//! Rounds: each scenario goes over all servers in turn, so that what disturbs the machine disturbs
+//! all of them.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::Options;
+use super::figures::Figures;
+use super::scenarios::{EMPTY, Read, START, Scenario, Work};
+use super::servers::{Instance, Running, Server, WORK, target};
+
+/// Measures all there is to measure. A server that fails has no value for that, and the rest goes on.
+pub(crate) fn rounds(options: &Options, scenarios: &[Scenario], servers: &[Server]) -> Figures {
+    let mut figures = Figures::default();
+    for round in 0..options.rounds {
+        let mut running = Running::default();
+        let mut order: Vec<&Server> = servers.iter().collect();
+        // Nobody is always the one who runs after a certain other.
+        order.rotate_left(round % servers.len().max(1));
+        for scenario in scenarios {
+            eprintln!(
+                "round {} of {}: {}",
+                round + 1,
+                options.rounds,
+                scenario.name
+            );
+            for server in order.iter().filter(|server| takes_part(server, scenario)) {
+                let done = measure(options, scenario, server, &mut running, round, &mut figures);
+                if let Err(why) = done {
+                    eprintln!("  {}: {why}", server.title);
+                    figures.fail(scenario.name, server.name, why);
+                    running.forget(server);
+                }
+            }
+        }
+    }
+    figures
+}
+
+fn takes_part(server: &Server, scenario: &Scenario) -> bool {
+    match scenario.work {
+        Work::Gathering => true,
+        Work::Raw => server.has_raw() && !server.gathers(),
+        _ => !server.gathers(),
+    }
+}
+
+fn measure(
+    options: &Options,
+    scenario: &Scenario,
+    server: &Server,
+    running: &mut Running,
+    round: usize,
+    figures: &mut Figures,
+) -> Result<(), String> {
+    let does_not_start = |error| format!("does not start: {error}");
+    if scenario
+        .figures
+        .iter()
+        .any(|figure| figure.read == Read::Start)
+    {
+        let instance = Instance::start(server, false, 30).map_err(does_not_start)?;
+        figures.add(START.name, server.name, round, instance.started_millis);
+        let memory = instance.memory_mebibytes().ok_or("ended")?;
+        figures.add(EMPTY.name, server.name, round, memory);
+        return Ok(());
+    }
+    let fresh = match scenario.work {
+        Work::IdleMemory => Some(30),
+        Work::Heartbeats => Some(1),
+        Work::Usual | Work::Gathering | Work::Raw | Work::Longer(_) => None,
+    };
+    let (own, shared);
+    let instance = match fresh {
+        Some(heartbeat) => {
+            let started = Instance::start(server, scenario.websocket, heartbeat);
+            own = started.map_err(does_not_start)?;
+            &own
+        }
+        None => {
+            shared = running.instance(server, scenario.websocket, warm_up);
+            shared?
+        }
+    };
+    let report = load(scenario, instance, &times(options, scenario))?;
+    for figure in scenario.figures {
+        let number = |pointer| report.pointer(pointer).and_then(Value::as_f64);
+        let value = match figure.read {
+            Read::Json(pointer) => number(pointer),
+            Read::CpuOfWork => number("/server_cpu_seconds")
+                .zip(number("/work"))
+                .map(|(seconds, work)| seconds * 1e6 / work),
+            Read::Start => None,
+        };
+        let value = value.ok_or_else(|| format!("no {} in the report", figure.name))?;
+        eprintln!("  {:24} {:>14.1} {}", server.title, value, figure.title);
+        figures.add(figure.name, server.name, round, value);
+    }
+    Ok(())
+}
+
+/// How long, and with how many.
+fn times(options: &Options, scenario: &Scenario) -> Vec<String> {
+    let extra = match scenario.work {
+        Work::Usual | Work::Gathering | Work::Raw => 0.0,
+        Work::Longer(seconds) => f64::from(seconds),
+        Work::IdleMemory => return vec![format!("--connections={}", options.idle)],
+        Work::Heartbeats => return Vec::new(),
+    };
+    let (seconds, warmup) = (options.seconds, options.warmup + extra);
+    vec![format!("--seconds={seconds}"), format!("--warmup={warmup}")]
+}
+
+/// What compiles while it runs is slow at first, and that is not what is asked.
+fn warm_up(instance: &Instance, websocket: bool) -> Result<(), String> {
+    let arguments = ["--depth=4", "--seconds=1", "--warmup=0"].map(str::to_owned);
+    run_load("requests", websocket, instance, &arguments)
+}
+
+/// Runs the load tool and gives its figures.
+fn load(scenario: &Scenario, instance: &Instance, times: &[String]) -> Result<Value, String> {
+    let json = target().join(WORK).join("load.json");
+    let (name, more) = scenario.arguments.split_first().ok_or("no arguments")?;
+    let mut arguments: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
+    arguments.extend_from_slice(times);
+    arguments.push(format!("--json={}", json.display()));
+    run_load(name, scenario.websocket, instance, &arguments)?;
+    let text = fs::read_to_string(&json).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn run_load(
+    name: &str,
+    websocket: bool,
+    instance: &Instance,
+    arguments: &[String],
+) -> Result<(), String> {
+    let scheme = if websocket { "ws" } else { "tcp" };
+    let output = Command::new(target().join("release/load"))
+        .arg(name)
+        .arg(format!("--url={scheme}://127.0.0.1:{}", instance.port))
+        .arg(format!("--pid={}", instance.pid))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("the load tool cannot be run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let reason = text.lines().next().unwrap_or("no reason given");
+    Err(reason.trim_start_matches("error: ").to_owned())
+}
