@@ -8,10 +8,11 @@ use crate::body::Body;
 use crate::dictionary::Dictionary;
 use crate::error::{DecodeError, EncodeError};
 use crate::gzip;
-use crate::json::{self, Json};
+use crate::json::Json;
 use crate::message::{MessageHead, RequestId, Route, WireRoute};
 use crate::package::{Frame, PackageKind};
 use crate::protobuf::{self, Protos};
+use crate::stringify;
 
 /// What both ends agreed on in the handshake, applied to messages. The same for all sessions of a
 /// server's connector, so one encoded push serves everybody.
@@ -20,6 +21,9 @@ use crate::protobuf::{self, Protos};
 pub struct Codec {
     /// Routes that travel as codes. Default: none.
     pub dictionary: Option<Dictionary>,
+    /// Routes that are kept by name, so that a message to one of them, whatever form its route
+    /// has, shares that name and no other is made. Default: none but those of `dictionary`.
+    pub known: Option<Dictionary>,
     /// Schemas of received bodies by route: `clientProtos` at a server, `serverProtos` at a
     /// client. Default: none, all bodies are JSON.
     pub incoming: Protos,
@@ -40,6 +44,7 @@ impl Default for Codec {
     fn default() -> Self {
         Self {
             dictionary: None,
+            known: None,
             incoming: Protos::default(),
             outgoing: Protos::default(),
             escape_astral: true,
@@ -182,7 +187,7 @@ impl Codec {
     ) -> Result<(), CodecError> {
         match self.outgoing.message(route) {
             Some(message) => Ok(message.encode(body, out)?),
-            None => Ok(json::write(out, body, self.escape_astral)?),
+            None => Ok(stringify::write(out, body, self.escape_astral)?),
         }
     }
 
@@ -227,12 +232,11 @@ impl Codec {
                 .cloned()
                 .ok_or_else(|| DecodeError::UnknownRouteCode(code.get())),
             WireRoute::Name(name) => {
-                let name = name.to_str();
-                Ok(self
-                    .dictionary
-                    .as_ref()
-                    .and_then(|dictionary| dictionary.known(&name))
-                    .map_or_else(|| Route::received(&name), Route::clone))
+                let known = self.known.as_ref().or(self.dictionary.as_ref());
+                Ok(match known.and_then(|dictionary| dictionary.known(*name)) {
+                    Some(route) => route.clone(),
+                    None => Route::received(&name.to_str()),
+                })
             }
         }
     }

@@ -1,18 +1,21 @@
 //! The route dictionary: names to 16-bit codes, the same on every frontend because it is computed
 //! from the sorted routes of all server types.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use foldhash::fast::RandomState;
 use md5::{Digest as _, Md5};
 use serde_json::{Map, Value};
 
 use crate::error::EncodeError;
 use crate::json::{Json, map_in_js_order};
-use crate::message::{Route, RouteCode};
+use crate::message::{Route, RouteCode, RouteName};
 
 /// A table of routes and their codes, with its version and its texts for the handshake. A clone
 /// costs a reference count.
@@ -25,11 +28,28 @@ pub struct Dictionary(Arc<Inner>);
 struct Inner {
     /// As given.
     pairs: Vec<(Route, RouteCode)>,
-    codes: HashMap<Route, RouteCode>,
+    /// Asked for every message; nobody but who gives the pairs puts anything in.
+    codes: HashMap<ByBytes, RouteCode, RandomState>,
     /// Index is code - 1.
     routes: Vec<Option<Route>>,
     /// For servers; clients have no use for them.
     texts: OnceLock<Texts>,
+}
+
+/// A route that is found by its bytes as they stand in a message.
+#[derive(PartialEq, Eq)]
+struct ByBytes(Route);
+
+impl Hash for ByBytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_bytes().hash(state);
+    }
+}
+
+impl Borrow<[u8]> for ByBytes {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 struct Texts {
@@ -95,7 +115,7 @@ impl Dictionary {
     }
 
     fn new(pairs: Vec<(Route, RouteCode)>) -> Self {
-        let mut codes = HashMap::with_capacity(pairs.len());
+        let mut codes = HashMap::with_capacity_and_hasher(pairs.len(), RandomState::default());
         let mut routes: Vec<Option<Route>> = Vec::new();
         for (route, code) in &pairs {
             let index = usize::from(code.get()) - 1;
@@ -105,7 +125,7 @@ impl Dictionary {
             if let Some(slot) = routes.get_mut(index) {
                 *slot = Some(route.clone());
             }
-            codes.insert(route.clone(), *code);
+            codes.insert(ByBytes(route.clone()), *code);
         }
         Self(Arc::new(Inner {
             pairs,
@@ -138,7 +158,7 @@ impl Dictionary {
 
     /// The code of a route.
     pub fn code(&self, route: &str) -> Option<RouteCode> {
-        self.0.codes.get(route).copied()
+        self.0.codes.get(route.as_bytes()).copied()
     }
 
     /// The route of a code.
@@ -147,8 +167,9 @@ impl Dictionary {
     }
 
     /// The table's own copy of a route it knows, so that a received name need not be allocated.
-    pub(crate) fn known(&self, name: &str) -> Option<&Route> {
-        self.0.codes.get_key_value(name).map(|(route, _)| route)
+    pub(crate) fn known(&self, name: RouteName<'_>) -> Option<&Route> {
+        let known = self.0.codes.get_key_value(name.as_bytes());
+        known.map(|(ByBytes(route), _)| route)
     }
 
     /// base64 of the MD5 of [`dict_text`](Self::dict_text), the `dictVersion` of the handshake.

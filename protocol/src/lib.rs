@@ -85,6 +85,7 @@ pub mod package;
 mod package_codec;
 pub mod protobuf;
 pub mod socketio;
+mod stringify;
 mod text;
 mod time;
 

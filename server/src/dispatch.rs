@@ -72,16 +72,12 @@ fn start<T: From<()> + 'static>(
     body: Body,
 ) -> Option<BoxFuture<T>> {
     let handler = match app.handlers().get(&route) {
-        Some(handler) if !app.filters().are_there() => handler,
+        Some(handler) if handler.is_of(app.server_type()) && !app.filters().are_there() => handler,
         _ => return general(context, app, session, id, route, body),
     };
-    if !matches!(Target::of(&route), Target::Handler(server_type) if server_type == app.server_type())
-    {
-        return general(context, app, session, id, route, body);
-    }
     let request = Request::of_client(app, session, id, route, body);
     let mut first = || {
-        let mut running = handler(&request);
+        let mut running = handler.start(&request);
         match running.as_mut().poll(context) {
             Poll::Ready(outcome) => Ok(outcome),
             Poll::Pending => Err(running),
@@ -142,6 +138,14 @@ async fn dispatch(app: App, session: Session, id: Option<RequestId>, route: Rout
     answer(&app, &session, id, &route, &outcome);
     // The client has its answer; nothing that these filters answer reaches it.
     drop(filters.after(&mut request, outcome).await);
+}
+
+/// The server type whose handler a client's route asks for, if it asks for one.
+pub(crate) fn server_type(route: &str) -> Option<&str> {
+    match Target::of(route) {
+        Target::Handler(server_type) => Some(server_type),
+        Target::Malformed | Target::Silent | Target::Attack => None,
+    }
 }
 
 /// What a route asks for; server.js and connector.js of pomelo 2.2.7.
@@ -207,7 +211,7 @@ pub(crate) async fn handle(request: &mut Request) -> Result<Reply, Error> {
 async fn call(request: &Request) -> Result<Reply, Error> {
     let handler = async {
         match request.app.handlers().get(&request.route) {
-            Some(handler) => handler(request).await,
+            Some(handler) => handler.start(request).await,
             None => Err(Error::new("no such handler")),
         }
     };

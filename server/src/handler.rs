@@ -6,6 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
 use http::Extensions;
 use pomelo_protocol::{Body, BodyError, Codec, CodecError, Frame, RequestId, Route};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::dispatch;
 use crate::encode::scratch;
 use crate::error::Error;
 use crate::session::{BackendSession, FrontendSession, RequestSession, Session};
@@ -450,24 +452,47 @@ handler_of!(A1 A2 A3 A4 A5 A6);
 handler_of!(A1 A2 A3 A4 A5 A6 A7);
 handler_of!(A1 A2 A3 A4 A5 A6 A7 A8);
 
-type Erased = Box<dyn Fn(&Request) -> BoxedReply + Send + Sync>;
+/// What starts a call of a handler or a remote.
+type Start = dyn Fn(&Request) -> BoxedReply + Send + Sync;
 
 /// Handlers or remotes by `serverType.service.method`.
 #[derive(Default)]
 pub(crate) struct Table {
-    entries: HashMap<String, Erased>,
+    /// Asked for every request, and filled before the first: clients choose what is asked for,
+    /// not what is in it.
+    entries: HashMap<Box<str>, Entry, RandomState>,
+}
+
+/// A handler or a remote.
+pub(crate) struct Entry {
+    /// The first part of its route; empty if no client reaches it.
+    server_type: Box<str>,
+    start: Box<Start>,
+}
+
+impl Entry {
+    pub(crate) fn is_of(&self, server_type: &str) -> bool {
+        *self.server_type == *server_type
+    }
+
+    /// Starts a call; it runs when the future is polled.
+    pub(crate) fn start(&self, request: &Request) -> BoxedReply {
+        (self.start)(request)
+    }
 }
 
 impl Table {
     /// Answers `false` if the route is taken.
     pub(crate) fn insert<A, H: Handler<A>>(&mut self, route: &str, handler: H) -> bool {
-        let erased: Erased = Box::new(move |request| handler.call(request));
-        self.entries.insert(route.to_owned(), erased).is_none()
+        let entry = Entry {
+            server_type: dispatch::server_type(route).unwrap_or_default().into(),
+            start: Box::new(move |request| handler.call(request)),
+        };
+        self.entries.insert(route.into(), entry).is_none()
     }
 
-    /// What starts a call; it runs when the future is polled.
-    pub(crate) fn get(&self, route: &str) -> Option<&dyn Fn(&Request) -> BoxedReply> {
-        self.entries.get(route).map(|handler| &**handler as _)
+    pub(crate) fn get(&self, route: &str) -> Option<&Entry> {
+        self.entries.get(route)
     }
 
     pub(crate) fn has(&self, route: &str) -> bool {
@@ -475,7 +500,7 @@ impl Table {
     }
 
     pub(crate) fn routes(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.entries.keys().map(|route| &**route)
     }
 }
 

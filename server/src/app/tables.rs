@@ -109,6 +109,7 @@ fn settings_of(
         problem: problem.clone(),
     };
     let mut settings = hybrid.settings();
+    settings.codec.known = tables.dictionary.as_ref().ok().cloned();
     if hybrid.use_dict {
         let dictionary = tables.dictionary.as_ref().map_err(wrong)?;
         settings.offer.dictionary = Some(dictionary.clone());

@@ -296,7 +296,7 @@ async fn job(app: App, entry: CronEntry) -> Arc<str> {
             return;
         };
         let body = Body::json(Bytes::from_static(b"null"));
-        let running = action(&Request::new(app.clone(), route, body));
+        let running = action.start(&Request::new(app.clone(), route, body));
         if let Err(error) = running.await {
             tracing::error!(server = app.server_id(), cron = ?entry, %error, "failed");
         }

@@ -75,7 +75,7 @@ pub(super) async fn serve(
     let remote = async {
         match remotes.get(route) {
             None => Ok(None),
-            Some(remote) => Ok(Some(remote(&request).await?.to_json()?)),
+            Some(remote) => Ok(Some(remote.start(&request).await?.to_json()?)),
         }
     };
     match shielded("remote", remote).await {
