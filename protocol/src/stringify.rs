@@ -31,28 +31,38 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn text(&mut self, text: &str) {
-        self.out.reserve(text.len() + 2);
-        self.out.push(b'"');
         // A lead byte of four-byte UTF-8 is 0xf0 or above, and no other byte is.
         let escaped_from = if self.escape_astral { 0xf0 } else { 0xff };
+        self.out.reserve(text.len() + 2);
+        self.out.push(b'"');
+        // Most text is plain from end to end.
+        if is_plain(text.as_bytes(), escaped_from) {
+            self.out.extend_from_slice(text.as_bytes());
+        } else {
+            self.text_with_escapes(text, escaped_from);
+        }
+        self.out.push(b'"');
+    }
+
+    fn text_with_escapes(&mut self, text: &str, escaped_from: u8) {
+        let is_special = |byte: &u8| is_special(*byte, escaped_from);
         let mut rest = text.as_bytes();
-        loop {
-            let plain = plain_len(rest, escaped_from);
-            let (plain, special) = rest.split_at_checked(plain).unwrap_or((rest, &[]));
+        while let Some(at) = rest.iter().position(is_special) {
+            let (plain, special) = rest.split_at_checked(at).unwrap_or((rest, &[]));
             self.out.extend_from_slice(plain);
-            match special {
+            rest = match special {
                 [] => break,
                 [a, b, c, d, behind @ ..] if *a >= 0xf0 => {
                     self.astral([*a, *b, *c, *d]);
-                    rest = behind;
+                    behind
                 }
                 [byte, behind @ ..] => {
                     self.escape(*byte);
-                    rest = behind;
+                    behind
                 }
-            }
+            };
         }
-        self.out.push(b'"');
+        self.out.extend_from_slice(rest);
     }
 
     fn escape(&mut self, byte: u8) {
@@ -99,21 +109,25 @@ impl Writer<'_> {
     }
 }
 
-/// How many bytes from the first on stand for themselves.
-fn plain_len(text: &[u8], escaped_from: u8) -> usize {
+const fn is_special(byte: u8, escaped_from: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte >= escaped_from)
+}
+
+/// Whether all bytes stand for themselves.
+fn is_plain(text: &[u8], escaped_from: u8) -> bool {
     const BLOCK: usize = 16;
-    let is_special =
-        |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte >= escaped_from);
-    let (blocks, _) = text.as_chunks::<BLOCK>();
     // Without a branch for each byte, so that a block is looked at as a whole.
-    let is_plain = |block: &&[u8; BLOCK]| {
-        !block
+    let has_special = |block: &[u8]| {
+        block
             .iter()
-            .fold(false, |special, byte| special | is_special(*byte))
+            .fold(false, |found, byte| found | is_special(*byte, escaped_from))
     };
-    let plain = BLOCK * blocks.iter().take_while(is_plain).count();
-    let rest = text.get(plain..).unwrap_or_default();
-    plain + rest.iter().take_while(|byte| !is_special(**byte)).count()
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    // The last block once more from behind, rather than its rest byte by byte.
+    match text.last_chunk::<BLOCK>() {
+        Some(last) => !blocks.iter().any(|block| has_special(block)) && !has_special(last),
+        None => !has_special(rest),
+    }
 }
 
 /// What is being written between two brackets.

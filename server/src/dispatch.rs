@@ -19,11 +19,27 @@ use crate::handler::{BoxFuture, Reply, Request};
 use crate::push::{Outbound, OutboundKind};
 use crate::session::Session;
 
+/// What a turn of a connection's task lends to the calls that begin in it.
+pub(crate) struct Turn<'a, 'b> {
+    context: &'a mut Context<'b>,
+    /// The last request that was done at once, to make the next one of.
+    last: Option<Request>,
+}
+
+impl<'a, 'b> Turn<'a, 'b> {
+    pub(crate) fn new(context: &'a mut Context<'b>) -> Self {
+        Self {
+            context,
+            last: None,
+        }
+    }
+}
+
 /// Begins a request or notify of a session of `app`, a frontend, and runs it as far as it goes
 /// without waiting: normally to its end. What is left of it, if anything, is answered, to be polled
 /// until it is done.
 pub(crate) fn begin<T: From<()> + 'static>(
-    context: &mut Context<'_>,
+    turn: &mut Turn<'_, '_>,
     app: &App,
     session: &Session,
     id: Option<RequestId>,
@@ -40,7 +56,7 @@ pub(crate) fn begin<T: From<()> + 'static>(
     );
     let measured = app.metrics().measures().then(Instant::now);
     let measured = measured.map(|started| (started, app.clone(), route.clone()));
-    let rest = span.in_scope(|| start(context, app, session, id, route, body));
+    let rest = span.in_scope(|| start(turn, app, session, id, route, body));
     if span.is_none() && measured.is_none() {
         return rest;
     }
@@ -64,7 +80,7 @@ pub(crate) fn begin<T: From<()> + 'static>(
 /// A handler of this server without filters around it runs right here: a future of the whole
 /// request is only made if it waits.
 fn start<T: From<()> + 'static>(
-    context: &mut Context<'_>,
+    turn: &mut Turn<'_, '_>,
     app: &App,
     session: &Session,
     id: Option<RequestId>,
@@ -73,12 +89,18 @@ fn start<T: From<()> + 'static>(
 ) -> Option<BoxFuture<T>> {
     let handler = match app.handlers().get(&route) {
         Some(handler) if handler.is_of(app.server_type()) && !app.filters().are_there() => handler,
-        _ => return general(context, app, session, id, route, body),
+        _ => return general(turn, app, session, id, route, body),
     };
-    let request = Request::of_client(app, session, id, route, body);
+    let request = match &mut turn.last {
+        Some(last) => {
+            last.renew(id, route, body);
+            last
+        }
+        none => none.insert(Request::of_client(app, session, id, route, body)),
+    };
     let mut first = || {
-        let mut running = handler.start(&request);
-        match running.as_mut().poll(context) {
+        let mut running = handler.start(request);
+        match running.as_mut().poll(turn.context) {
             Poll::Ready(outcome) => Ok(outcome),
             Poll::Pending => Err(running),
         }
@@ -87,7 +109,7 @@ fn start<T: From<()> + 'static>(
         Ok(Ok(outcome)) => answer(app, session, id, &request.route, &outcome),
         Err(_) => answer(app, session, id, &request.route, &Err(panicked("handler"))),
         Ok(Err(running)) => {
-            let (app, session, route) = (app.clone(), session.clone(), request.route);
+            let (app, session, route) = (app.clone(), session.clone(), request.route.clone());
             return Some(Box::pin(async move {
                 let outcome = shielded("handler", running).await;
                 answer(&app, &session, id, &route, &outcome);
@@ -100,7 +122,7 @@ fn start<T: From<()> + 'static>(
 
 /// With all that there may be.
 fn general<T: From<()> + 'static>(
-    context: &mut Context<'_>,
+    turn: &mut Turn<'_, '_>,
     app: &App,
     session: &Session,
     id: Option<RequestId>,
@@ -109,7 +131,7 @@ fn general<T: From<()> + 'static>(
 ) -> Option<BoxFuture<T>> {
     let whole = dispatch(app.clone(), session.clone(), id, route, body);
     let mut whole: BoxFuture<T> = Box::pin(whole.map(T::from));
-    match whole.as_mut().poll(context) {
+    match whole.as_mut().poll(turn.context) {
         Poll::Ready(_) => None,
         Poll::Pending => Some(whole),
     }

@@ -54,6 +54,16 @@ impl Request {
         }
     }
 
+    /// Makes the next request of the same client out of this one.
+    pub(crate) fn renew(&mut self, id: Option<RequestId>, route: Route, body: Body) {
+        self.id = id;
+        self.route = route;
+        self.body = body;
+        self.copy = OnceLock::new();
+        self.deadline = None;
+        self.extensions.clear();
+    }
+
     /// To a remote or a cron job of `app`.
     pub(crate) fn new(app: App, route: Route, body: Body) -> Self {
         Self {

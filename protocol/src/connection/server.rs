@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use serde_json::Value;
 
 use super::{Config, Link, SendError};
@@ -211,10 +211,7 @@ impl ServerConnection {
     /// [`Config::raw_messages`](super::Config::raw_messages) is on. `None`: it is empty, which
     /// ends the connection.
     pub fn decode(&mut self, data: &Bytes) -> Option<ServerEvent> {
-        match Message::decode(data).and_then(|message| self.message_event(data, &message)) {
-            Ok(event) => Some(event),
-            Err(error) => self.link.message_fault(error).map(ServerEvent::Dropped),
-        }
+        self.message(data.clone())
     }
 
     /// The next thing that happened.
@@ -310,7 +307,7 @@ impl ServerConnection {
             (PackageKind::Data, State::Working) if self.settings.config.raw_messages => {
                 return Some(ServerEvent::Raw(package.body));
             }
-            (PackageKind::Data, State::Working) => return self.decode(&package.body),
+            (PackageKind::Data, State::Working) => return self.message(package.body),
             (PackageKind::Data, _) => return Some(ServerEvent::Dropped(Dropped::NotReady)),
             (PackageKind::Kick, _) => {
                 self.link
@@ -340,12 +337,16 @@ impl ServerConnection {
         }
     }
 
-    fn message_event(
-        &self,
-        data: &Bytes,
-        message: &Message<'_>,
-    ) -> Result<ServerEvent, DecodeError> {
+    fn message(&mut self, data: Bytes) -> Option<ServerEvent> {
+        match self.message_event(data) {
+            Ok(event) => Some(event),
+            Err(error) => self.link.message_fault(error).map(ServerEvent::Dropped),
+        }
+    }
+
+    fn message_event(&self, mut data: Bytes) -> Result<ServerEvent, DecodeError> {
         let codec = &self.settings.codec;
+        let message = Message::decode(&data)?;
         let (id, route) = match &message.head {
             MessageHead::Request { id, route } => (*id, route),
             MessageHead::Notify { route } => (None, route),
@@ -354,7 +355,11 @@ impl ServerConnection {
             }
         };
         let route = codec.route(route)?;
-        let body = codec.body(&route, data.slice_ref(message.body), message.compressed);
+        let compressed = message.compressed;
+        // The body is what is left of the message, and keeps its reference to the chunk.
+        let head = data.len() - message.body.len();
+        data.advance(head);
+        let body = codec.body(&route, data, compressed);
         Ok(match id {
             Some(id) => ServerEvent::Request { id, route, body },
             None => ServerEvent::Notify { route, body },

@@ -1,7 +1,6 @@
 //! From a client's message to the future that answers it.
 
 use std::sync::Arc;
-use std::task::Context;
 
 use bytes::Bytes;
 #[cfg(feature = "crypto")]
@@ -13,7 +12,7 @@ use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
 use super::coder;
 use super::{Done, Driver};
 use crate::connector::Refused;
-use crate::dispatch;
+use crate::dispatch::{self, Turn};
 
 impl Driver<'_> {
     /// What the application's own decoder makes of a message.
@@ -35,7 +34,7 @@ impl Driver<'_> {
         id: Option<RequestId>,
         route: Route,
         body: Body,
-        context: &mut Context<'_>,
+        turn: &mut Turn<'_, '_>,
     ) {
         self.charge(1);
         if !self.front.hybrid.forward_messages
@@ -66,7 +65,7 @@ impl Driver<'_> {
             Some(_) => self.traffic.requests += 1,
             None => self.traffic.notifies += 1,
         }
-        let rest = dispatch::begin(context, self.app, session, id, route, body);
+        let rest = dispatch::begin(turn, self.app, session, id, route, body);
         if let Some(rest) = rest {
             self.running.push_polled(rest);
         }

@@ -30,6 +30,7 @@ use crate::connector::{
     CloseMethod, Input, Refused, Socket, Stop, Transport, Used, open, return_buffer, take_buffer,
     with_buffer,
 };
+use crate::dispatch::Turn;
 use crate::handler::BoxFuture;
 use crate::mailbox::{Ending, Look, Outgoing, Settled};
 use crate::metrics::{Ended, Refusal, Traffic};
@@ -254,7 +255,7 @@ impl Driver<'_> {
             self.on_time();
         }
         loop {
-            self.pump(context);
+            self.pump(&mut Turn::new(context));
             if self.running.fresh {
                 self.finish_calls(context);
                 continue;
@@ -271,7 +272,7 @@ impl Driver<'_> {
                 }
                 Settled::Failed => {
                     self.machine.close(CloseReason::Transport);
-                    self.pump(context);
+                    self.pump(&mut Turn::new(context));
                     self.count();
                     return Poll::Ready(());
                 }
@@ -447,6 +448,7 @@ impl Driver<'_> {
 
     fn feed(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {
         let mut replies = Vec::new();
+        let mut turn = Turn::new(context);
         while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
             self.reply(&mut replies);
             let now = self.time();
@@ -460,7 +462,7 @@ impl Driver<'_> {
                 Input::End => self.machine.handle_eof(now),
                 Input::Broken => self.machine.close(CloseReason::Transport),
             }
-            self.pump(context);
+            self.pump(&mut turn);
             if self.closed.is_some() {
                 return;
             }
@@ -485,7 +487,7 @@ impl Driver<'_> {
 
     /// Drains the machine: events first, each with what it causes, so that answers keep their
     /// order among pushes and heartbeats.
-    fn pump(&mut self, context: &mut Context<'_>) {
+    fn pump(&mut self, turn: &mut Turn<'_, '_>) {
         loop {
             self.look_after_mailbox();
             // The end of the connection is an event, too, and does not wait for handlers.
@@ -500,7 +502,7 @@ impl Driver<'_> {
             // Before what the event causes: it may be behind a heartbeat.
             self.transmit();
             let Some(event) = event else { return };
-            self.handle(event, context);
+            self.handle(event, turn);
         }
     }
 
@@ -564,7 +566,7 @@ impl Driver<'_> {
         settled
     }
 
-    fn handle(&mut self, event: ServerEvent, context: &mut Context<'_>) {
+    fn handle(&mut self, event: ServerEvent, turn: &mut Turn<'_, '_>) {
         let event = match event {
             ServerEvent::Raw(message) => match self.decode(message) {
                 Some(event) => event,
@@ -583,10 +585,10 @@ impl Driver<'_> {
                 self.session = Some(sessions.create(self.peer, tables, early, socket));
             }
             ServerEvent::Request { id, route, body } => {
-                self.call(Some(id), route, body, context);
+                self.call(Some(id), route, body, turn);
             }
             ServerEvent::Notify { route, body } => {
-                self.call(None, route, body, context);
+                self.call(None, route, body, turn);
             }
             ServerEvent::Closed(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "connection closed");
