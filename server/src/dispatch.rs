@@ -20,13 +20,13 @@ use crate::push::{Outbound, OutboundKind};
 use crate::session::Session;
 
 /// What a turn of a connection's task lends to the calls that begin in it.
-pub(crate) struct Turn<'a, 'b> {
-    context: &'a mut Context<'b>,
+pub(crate) struct Batch<'a, 'b> {
+    pub(crate) context: &'a mut Context<'b>,
     /// The last request that was done at once, to make the next one of.
     last: Option<Request>,
 }
 
-impl<'a, 'b> Turn<'a, 'b> {
+impl<'a, 'b> Batch<'a, 'b> {
     pub(crate) fn new(context: &'a mut Context<'b>) -> Self {
         Self {
             context,
@@ -39,7 +39,7 @@ impl<'a, 'b> Turn<'a, 'b> {
 /// without waiting: normally to its end. What is left of it, if anything, is answered, to be polled
 /// until it is done.
 pub(crate) fn begin<T: From<()> + 'static>(
-    turn: &mut Turn<'_, '_>,
+    batch: &mut Batch<'_, '_>,
     app: &App,
     session: &Session,
     id: Option<RequestId>,
@@ -56,7 +56,7 @@ pub(crate) fn begin<T: From<()> + 'static>(
     );
     let measured = app.metrics().measures().then(Instant::now);
     let measured = measured.map(|started| (started, app.clone(), route.clone()));
-    let rest = span.in_scope(|| start(turn, app, session, id, route, body));
+    let rest = span.in_scope(|| start(batch, app, session, id, route, body));
     if span.is_none() && measured.is_none() {
         return rest;
     }
@@ -80,7 +80,7 @@ pub(crate) fn begin<T: From<()> + 'static>(
 /// A handler of this server without filters around it runs right here: a future of the whole
 /// request is only made if it waits.
 fn start<T: From<()> + 'static>(
-    turn: &mut Turn<'_, '_>,
+    batch: &mut Batch<'_, '_>,
     app: &App,
     session: &Session,
     id: Option<RequestId>,
@@ -89,9 +89,9 @@ fn start<T: From<()> + 'static>(
 ) -> Option<BoxFuture<T>> {
     let handler = match app.handlers().get(&route) {
         Some(handler) if handler.is_of(app.server_type()) && !app.filters().are_there() => handler,
-        _ => return general(turn, app, session, id, route, body),
+        _ => return general(batch, app, session, id, route, body),
     };
-    let request = match &mut turn.last {
+    let request = match &mut batch.last {
         Some(last) => {
             last.renew(id, route, body);
             last
@@ -100,7 +100,7 @@ fn start<T: From<()> + 'static>(
     };
     let mut first = || {
         let mut running = handler.start(request);
-        match running.as_mut().poll(turn.context) {
+        match running.as_mut().poll(batch.context) {
             Poll::Ready(outcome) => Ok(outcome),
             Poll::Pending => Err(running),
         }
@@ -122,7 +122,7 @@ fn start<T: From<()> + 'static>(
 
 /// With all that there may be.
 fn general<T: From<()> + 'static>(
-    turn: &mut Turn<'_, '_>,
+    batch: &mut Batch<'_, '_>,
     app: &App,
     session: &Session,
     id: Option<RequestId>,
@@ -131,7 +131,7 @@ fn general<T: From<()> + 'static>(
 ) -> Option<BoxFuture<T>> {
     let whole = dispatch(app.clone(), session.clone(), id, route, body);
     let mut whole: BoxFuture<T> = Box::pin(whole.map(T::from));
-    match whole.as_mut().poll(turn.context) {
+    match whole.as_mut().poll(batch.context) {
         Poll::Ready(_) => None,
         Poll::Pending => Some(whole),
     }

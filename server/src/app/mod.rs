@@ -69,7 +69,7 @@ struct Node {
     info: ServerInfo,
     sessions: SessionService,
     channels: ChannelService,
-    front: Option<Front>,
+    front: Option<Arc<Front>>,
     filters: Filters,
     rpc: RpcClient,
     events: Events,
@@ -269,7 +269,7 @@ impl App {
         &self.0.metrics
     }
 
-    pub(crate) fn front(&self) -> Option<&Front> {
+    pub(crate) fn front(&self) -> Option<&Arc<Front>> {
         self.0.front.as_ref()
     }
 

@@ -257,7 +257,8 @@ fn app_of(
     let hybrid = setup.hybrid.unwrap_or_default();
     let front = if info.frontend {
         let hybrid = hybrid.clone();
-        Some(front_of(hybrid, setup.schedulers, tables, &info.id)?)
+        let front = front_of(hybrid, setup.schedulers, tables, &info.id)?;
+        Some(Arc::new(front))
     } else {
         None
     };

@@ -10,11 +10,11 @@ use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
 
 #[cfg(feature = "crypto")]
 use super::coder;
-use super::{Done, Driver};
+use super::{Done, Driver, Turn};
 use crate::connector::Refused;
-use crate::dispatch::{self, Turn};
+use crate::dispatch;
 
-impl Driver<'_> {
+impl Driver {
     /// What the application's own decoder makes of a message.
     pub(super) fn decode(&mut self, message: Bytes) -> Option<ServerEvent> {
         let decode = self.front.hybrid.decode.as_ref()?;
@@ -22,10 +22,10 @@ impl Driver<'_> {
         self.machine.decode(&message)
     }
 
-    pub(super) fn ignored(&mut self, why: &str) {
+    pub(super) fn ignored(&mut self, why: &str, turn: &mut Turn<'_, '_>) {
         tracing::trace!(peer = %self.peer, why, "ignored");
-        self.traffic.ignored += 1;
-        self.charge(1);
+        turn.traffic.ignored += 1;
+        self.charge(1, turn);
     }
 
     /// Begins a request or notify at once; one that waits is kept.
@@ -36,11 +36,11 @@ impl Driver<'_> {
         body: Body,
         turn: &mut Turn<'_, '_>,
     ) {
-        self.charge(1);
+        self.charge(1, turn);
         if !self.front.hybrid.forward_messages
             && route.split('.').next() != Some(self.app.server_type())
         {
-            self.traffic.ignored += 1;
+            turn.traffic.ignored += 1;
             return;
         }
         let Some(session) = &self.session else { return };
@@ -54,7 +54,7 @@ impl Driver<'_> {
                 Some(body) => body,
                 // Without an answer, as at pomelo.
                 None => {
-                    self.traffic.ignored += 1;
+                    turn.traffic.ignored += 1;
                     return;
                 }
             }
@@ -62,10 +62,10 @@ impl Driver<'_> {
             body
         };
         match id {
-            Some(_) => self.traffic.requests += 1,
-            None => self.traffic.notifies += 1,
+            Some(_) => turn.traffic.requests += 1,
+            None => turn.traffic.notifies += 1,
         }
-        let rest = dispatch::begin(turn, self.app, session, id, route, body);
+        let rest = dispatch::begin(&mut turn.batch, &self.app, session, id, route, body);
         if let Some(rest) = rest {
             self.running.push_polled(rest);
         }
@@ -73,7 +73,9 @@ impl Driver<'_> {
 
     /// In the order of pomelo 2.2.7 `connectors/commands/handshake.js`.
     pub(super) fn shake_hands(&mut self, request: HandshakeRequest) {
-        self.tables = Arc::clone(self.offered.to_client(request.client_type()));
+        if let Some(early) = &mut self.early {
+            early.tables = Arc::clone(early.offered.to_client(request.client_type()));
+        }
         let hybrid = &self.front.hybrid;
         if let Some(check) = &hybrid.check_client {
             let kind = request.client_type().unwrap_or_default();

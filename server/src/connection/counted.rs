@@ -1,11 +1,13 @@
 //! What a connection adds to its server's gauges, and takes back whatever happens.
 
 use crate::app::App;
+use crate::session::Connected;
 
 /// The connection's place in the server's numbers, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Counted {
     app: App,
+    _connected: Connected,
     /// Whether the socket is closed and only handlers are left.
     gone: bool,
     /// How many handlers it has told of.
@@ -15,8 +17,10 @@ pub(crate) struct Counted {
 impl Counted {
     pub(crate) fn new(app: App) -> Self {
         app.metrics().opened();
+        let connected = app.sessions().connected();
         Self {
             app,
+            _connected: connected,
             gone: false,
             running: 0,
         }

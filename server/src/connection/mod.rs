@@ -5,33 +5,31 @@ mod calls;
 mod coder;
 mod counted;
 mod pace;
+mod running;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 #[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
 use pomelo_protocol::{CloseReason, ServerConnection, ServerEvent, ServerSettings};
-use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 pub(crate) use self::counted::Counted;
 
+use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, Input, Refused, Socket, Stop, Transport, Used, open, return_buffer, take_buffer,
+    CloseMethod, Input, Socket, Stop, Told, Transport, Used, open, return_buffer, take_buffer,
     with_buffer,
 };
-use crate::dispatch::Turn;
-use crate::handler::BoxFuture;
+use crate::dispatch::Batch;
 use crate::mailbox::{Ending, Look, Outgoing, Settled};
 use crate::metrics::{Ended, Refusal, Traffic};
 use crate::session::Owned;
@@ -40,23 +38,40 @@ use crate::session::Owned;
 /// has sent waits.
 const MAX_OUTGOING: usize = 64 * 1024;
 
-/// Runs a connection to its end. `drain` is how long its requests may take when the server stops,
-/// unless the connector says otherwise.
-pub(crate) async fn run(
+/// Runs a connection to its end.
+///
+/// No `async fn`: a connection is as large as this future, and what is only needed to begin or to
+/// end it is on the heap meanwhile.
+pub(crate) fn run(
     app: App,
     stream: TcpStream,
     peer: SocketAddr,
     stop: Arc<Stop>,
-    drain: Duration,
     counted: Counted,
-) {
-    let Some(front) = app.front() else { return };
-    let _connected = app.sessions().connected();
+) -> impl Future<Output = ()> + Send {
+    let opening = Box::pin(opened(app, stream, peer, stop, counted));
+    async {
+        let Some((mut driver, first)) = opening.await else {
+            return;
+        };
+        driver.run(first).await;
+        Box::pin(driver.finish()).await;
+    }
+}
+
+/// Finds out who is there and what it speaks; answers the connection and what came with it.
+async fn opened(
+    app: App,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: Arc<Stop>,
+    counted: Counted,
+) -> Option<(Driver, Vec<u8>)> {
+    let front = Arc::clone(app.front()?);
     // The time to the handshake's ack begins here, whatever comes before the first package.
     let accepted = front.now();
     let limit = front.hybrid.handshake_timeout;
-    // On the heap and dropped before the long part, so that an idle connection does not hold it.
-    let opening = Box::pin(async {
+    let opening = async {
         tokio::select! {
             biased;
             () = stop.ordered() => Err(Refusal::Stopping),
@@ -64,28 +79,29 @@ pub(crate) async fn run(
                 opened.unwrap_or(Err(Refusal::Timeout))
             }
         }
-    });
+    };
     let opened = match opening.await {
         Ok(opened) => opened,
         Err(why) => {
             tracing::debug!(%peer, ?why, "connection refused");
-            return app.metrics().refused(why);
+            app.metrics().refused(why);
+            return None;
         }
     };
     // The tables of this connection for as long as it lasts.
     let offered = front.offered();
-    let mut driver = Driver {
-        app: &app,
-        front,
-        stop: &stop,
-        drain: front.hybrid.drain_timeout.unwrap_or(drain),
-        machine: ServerConnection::new(accepted, Arc::clone(offered.settings())),
+    let tables = Arc::clone(offered.settings());
+    let driver = Driver {
+        machine: ServerConnection::new(accepted, Arc::clone(&tables)),
         socket: opened.socket,
         peer: opened.peer,
-        tables: Arc::clone(offered.settings()),
-        offered,
         transport: opened.transport,
-        early: opened.out,
+        early: Some(Box::new(Early {
+            out: opened.out,
+            offered,
+            tables,
+            stopped: Box::pin(stop.told()),
+        })),
         blocked: 0,
         session: None,
         running: Running::default(),
@@ -94,95 +110,60 @@ pub(crate) async fn run(
         stopping: None,
         flush_until: None,
         active: Instant::now(),
-        now: Instant::now(),
-        nanos: 0,
         used: Used::default(),
         throttled: None,
         over_limit: false,
         behind: false,
-        traffic: Traffic::default(),
         counted,
         armed: None,
         #[cfg(feature = "crypto")]
         key: None,
+        front,
+        stop,
+        app,
     };
-    driver.run(opened.first).await;
-    // On the heap: as long as nothing ends, no room is kept for it.
-    Box::pin(driver.finish()).await;
+    Some((driver, opened.first))
 }
 
-/// What a future that the connection runs has to say when it is done.
-enum Done {
-    /// A request, a notify or a `closed` listener.
-    Call,
-    /// The application's handshake function.
-    Handshake(Result<Option<Value>, Refused>),
+/// What a connection has until its handshake is finished.
+struct Early {
+    /// What is to be written; later the session's mailbox has it.
+    out: Outgoing,
+    offered: Arc<Offered>,
+    /// How messages are written to this client; later the session knows.
+    tables: Arc<ServerSettings>,
+    /// The order to stop; later the session is told.
+    stopped: Pin<Box<Told>>,
 }
 
-impl From<()> for Done {
-    fn from((): ()) -> Self {
-        Self::Call
-    }
+/// What there is for one turn of a connection and not between two.
+struct Turn<'a, 'b> {
+    batch: Batch<'a, 'b>,
+    /// The clock, and the same in nanoseconds since the front's origin. Nothing here needs a better
+    /// time than that of the turn's begin.
+    now: Instant,
+    nanos: u64,
+    /// What is not in the server's numbers yet.
+    traffic: Traffic,
 }
 
-/// Calls that wait for something. On the heap: most connections seldom have one.
-#[derive(Default)]
-struct Running {
-    calls: Option<Box<FuturesUnordered<BoxFuture<Done>>>>,
-    /// There is one that was never polled, and so wakes nobody.
-    fresh: bool,
-}
-
-impl Running {
-    fn push(&mut self, call: BoxFuture<Done>) {
-        self.fresh = true;
-        self.push_polled(call);
-    }
-
-    /// One that was polled already and will wake the task.
-    fn push_polled(&mut self, call: BoxFuture<Done>) {
-        self.calls.get_or_insert_default().push(call);
-    }
-
-    fn len(&self) -> usize {
-        self.calls.as_ref().map_or(0, |calls| calls.len())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// One that is done, while there is any.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Done> {
-        self.fresh = false;
-        let Some(calls) = &mut self.calls else {
-            return Poll::Pending;
-        };
-        match calls.poll_next_unpin(context) {
-            Poll::Ready(Some(done)) => Poll::Ready(done),
-            Poll::Ready(None) => {
-                self.calls = None;
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
-        }
+impl Turn<'_, '_> {
+    /// The clock of the state machine.
+    fn time(&self) -> pomelo_protocol::Instant {
+        pomelo_protocol::Instant::from_origin(Duration::from_nanos(self.nanos))
     }
 }
 
-struct Driver<'a> {
-    app: &'a App,
-    front: &'a Front,
-    stop: &'a Stop,
-    drain: Duration,
+struct Driver {
+    app: App,
+    front: Arc<Front>,
+    stop: Arc<Stop>,
     socket: Socket,
     peer: SocketAddr,
     machine: ServerConnection,
-    offered: Arc<Offered>,
-    /// How messages are written to this client.
-    tables: Arc<ServerSettings>,
     transport: Transport,
-    /// What is to be written as long as there is no session, whose mailbox has it from then on.
-    early: Outgoing,
+    /// To the handshake's ack.
+    early: Option<Box<Early>>,
     /// Bytes that the socket did not take at the last write.
     blocked: usize,
     /// From the handshake's ack on.
@@ -197,9 +178,6 @@ struct Driver<'a> {
     flush_until: Option<Instant>,
     /// When a byte went through last; only kept up to date where somebody asks.
     active: Instant,
-    /// The clock as it was read last, and the same in nanoseconds since the front's origin.
-    now: Instant,
-    nanos: u64,
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
@@ -207,8 +185,6 @@ struct Driver<'a> {
     over_limit: bool,
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
-    /// What is not in the server's numbers yet.
-    traffic: Traffic,
     counted: Counted,
     /// What the timer is set to: never later than what is waited for; earlier after what was
     /// waited for has moved.
@@ -218,49 +194,59 @@ struct Driver<'a> {
     key: Option<Box<PublicKey>>,
 }
 
-impl Driver<'_> {
+impl Driver {
     /// Until the connection has ended and the rest is written, or cannot be.
     async fn run(&mut self, first: Vec<u8>) {
         let mut first = Some(first);
-        let mut stopped = pin!(self.stop.ordered());
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         poll_fn(|context| {
+            let now = Instant::now();
+            let since = now - self.front.origin;
+            let mut turn = Turn {
+                batch: Batch::new(context),
+                now,
+                nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+                traffic: Traffic::default(),
+            };
+            self.attend();
             if let Some(first) = first.take() {
-                // Once: it wakes the task once.
-                let _ = stopped.as_mut().poll(context);
-                self.attend();
-                self.read_clock();
-                self.received(first.len());
-                self.feed(&first, context);
+                self.received(first.len(), &mut turn);
+                self.feed(&first, &mut turn);
             }
-            self.turn(context, timer.as_mut())
+            let ended = self.turn(&mut turn, timer.as_mut());
+            self.app.metrics().add(&mut turn.traffic);
+            self.counted.running(self.running.len());
+            ended
         })
         .await;
     }
 
     /// Everything that can be done now. Reads at most once, so that a peer that never stops
     /// sending is one among others.
-    fn turn(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<()> {
-        self.attend();
-        self.read_clock();
+    fn turn(&mut self, turn: &mut Turn<'_, '_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+        if let Some(early) = &mut self.early {
+            // It is the flag that counts; this only wakes the task.
+            let _ = early.stopped.as_mut().poll(turn.batch.context);
+        }
         if self.stopping.is_none() && self.stop.is_ordered() {
-            self.stopping = Some(self.now + self.drain);
+            let drain = self.front.hybrid.drain_timeout;
+            self.stopping = Some(turn.now + drain.unwrap_or(self.stop.drain));
         }
-        self.finish_calls(context);
+        self.finish_calls(turn);
         if self.may_read() {
-            self.read(context);
+            self.read(turn);
         }
-        if self.armed.is_some_and(|armed| self.now >= armed) {
+        if self.armed.is_some_and(|armed| turn.now >= armed) {
             self.armed = None;
-            self.on_time();
+            self.on_time(turn);
         }
         loop {
-            self.pump(&mut Turn::new(context));
+            self.pump(turn);
             if self.running.fresh {
-                self.finish_calls(context);
+                self.finish_calls(turn);
                 continue;
             }
-            match self.write(context) {
+            match self.write(turn) {
                 // Written out: what waited for that may go on.
                 Settled::Idle | Settled::Blocked(_) if self.behind && !self.is_blocked() => {
                     continue;
@@ -272,8 +258,7 @@ impl Driver<'_> {
                 }
                 Settled::Failed => {
                     self.machine.close(CloseReason::Transport);
-                    self.pump(&mut Turn::new(context));
-                    self.count();
+                    self.pump(turn);
                     return Poll::Ready(());
                 }
             }
@@ -283,7 +268,6 @@ impl Driver<'_> {
                     .flush_until
                     .get_or_insert_with(|| Instant::now() + limit);
                 if self.is_flushed() || self.gave_up() || Instant::now() >= until {
-                    self.count();
                     return Poll::Ready(());
                 }
             } else if self.is_drained() {
@@ -292,19 +276,19 @@ impl Driver<'_> {
             }
             break;
         }
-        self.count();
-        self.arm(context, timer);
+        self.arm(turn, timer);
         // What is ready again already has its turn after others.
-        let readable = self.may_read() && self.socket.poll_readable(context).is_ready();
-        let writable = !self.is_flushed() && self.socket.poll_writable(context).is_ready();
+        let readable = self.may_read() && self.socket.poll_readable(turn.batch.context).is_ready();
+        let writable =
+            !self.is_flushed() && self.socket.poll_writable(turn.batch.context).is_ready();
         if readable || writable {
-            context.waker().wake_by_ref();
+            turn.batch.context.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    fn finish_calls(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(done) = self.running.poll_next(context) {
+    fn finish_calls(&mut self, turn: &mut Turn<'_, '_>) {
+        while let Poll::Ready(done) = self.running.poll_next(turn.batch.context) {
             self.done(done);
         }
     }
@@ -317,7 +301,7 @@ impl Driver<'_> {
     }
 
     /// Has the task woken at the earliest deadline.
-    fn arm(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) {
+    fn arm(&mut self, turn: &mut Turn<'_, '_>, mut timer: Pin<&mut Sleep>) {
         let deadline = if self.closed.is_some() {
             self.flush_until
         } else {
@@ -327,8 +311,8 @@ impl Driver<'_> {
             Some(deadline) if self.armed.is_none_or(|armed| deadline < armed) => {
                 timer.as_mut().reset(deadline);
                 self.armed = Some(deadline);
-                if timer.poll(context).is_ready() {
-                    context.waker().wake_by_ref();
+                if timer.poll(turn.batch.context).is_ready() {
+                    turn.batch.context.waker().wake_by_ref();
                 }
             }
             Some(_) => {}
@@ -432,13 +416,13 @@ impl Driver<'_> {
     }
 
     /// Reads once and works off what came.
-    fn read(&mut self, context: &mut Context<'_>) {
+    fn read(&mut self, turn: &mut Turn<'_, '_>) {
         let mut buffer = take_buffer();
         match self.socket.try_read(&mut buffer) {
-            Ok(0) => self.machine.handle_eof(self.time()),
+            Ok(0) => self.machine.handle_eof(turn.time()),
             Ok(read) => {
-                self.received(read);
-                self.feed(buffer.get(..read).unwrap_or_default(), context);
+                self.received(read, turn);
+                self.feed(buffer.get(..read).unwrap_or_default(), turn);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.machine.close(CloseReason::Transport),
@@ -446,12 +430,11 @@ impl Driver<'_> {
         return_buffer(buffer);
     }
 
-    fn feed(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {
+    fn feed(&mut self, mut bytes: &[u8], turn: &mut Turn<'_, '_>) {
         let mut replies = Vec::new();
-        let mut turn = Turn::new(context);
         while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
             self.reply(&mut replies);
-            let now = self.time();
+            let now = turn.time();
             match input {
                 Input::Chunk(chunk) => self.machine.handle_data(now, chunk),
                 Input::Message(message) => self.machine.handle_message(now, message),
@@ -462,7 +445,7 @@ impl Driver<'_> {
                 Input::End => self.machine.handle_eof(now),
                 Input::Broken => self.machine.close(CloseReason::Transport),
             }
-            self.pump(&mut turn);
+            self.pump(turn);
             if self.closed.is_some() {
                 return;
             }
@@ -481,7 +464,11 @@ impl Driver<'_> {
     fn push_own(&mut self, put: impl FnOnce(&mut Outgoing)) {
         match &self.session {
             Some(session) => session.mailbox().push_own(put),
-            None => put(&mut self.early),
+            None => {
+                if let Some(early) = &mut self.early {
+                    put(&mut early.out);
+                }
+            }
         }
     }
 
@@ -489,7 +476,7 @@ impl Driver<'_> {
     /// order among pushes and heartbeats.
     fn pump(&mut self, turn: &mut Turn<'_, '_>) {
         loop {
-            self.look_after_mailbox();
+            self.look_after_mailbox(turn);
             // The end of the connection is an event, too, and does not wait for handlers.
             // Answers to what came in one read may be many times as long as that.
             self.behind = self.is_blocked() && self.machine.is_working();
@@ -500,13 +487,13 @@ impl Driver<'_> {
                 self.machine.poll_event()
             };
             // Before what the event causes: it may be behind a heartbeat.
-            self.transmit();
+            self.transmit(turn);
             let Some(event) = event else { return };
             self.handle(event, turn);
         }
     }
 
-    fn look_after_mailbox(&mut self) {
+    fn look_after_mailbox(&mut self, turn: &mut Turn<'_, '_>) {
         let Some(session) = &self.session else { return };
         match session.mailbox().look() {
             Look::Quiet => {}
@@ -515,53 +502,54 @@ impl Driver<'_> {
             Look::Heavy => {
                 let socket = &mut self.socket;
                 let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
-                self.blocked = session.mailbox().write(&mut self.traffic, write);
+                self.blocked = session.mailbox().write(&mut turn.traffic, write);
             }
         }
     }
 
     /// Machine to socket: its own frames, of which the client causes one by every heartbeat.
-    fn transmit(&mut self) {
+    fn transmit(&mut self, turn: &mut Turn<'_, '_>) {
         let mut frames = 0;
         while let Some(frame) = self.machine.poll_transmit() {
             self.push_own(|out| out.push(frame));
             frames += 1;
         }
         if frames > 0 {
-            self.charge(frames);
+            self.charge(frames, turn);
         }
     }
 
     /// Writes what waits, until the socket takes no more.
-    fn write(&mut self, context: &Context<'_>) -> Settled {
+    fn write(&mut self, turn: &mut Turn<'_, '_>) -> Settled {
         if self.socket.flush().is_err() {
             return Settled::Failed;
         }
-        let before = self.traffic.bytes_out;
+        let before = turn.traffic.bytes_out;
         let socket = &mut self.socket;
         let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
-        let settled = match &self.session {
-            Some(session) => {
-                let waker = context.waker();
-                session.mailbox().settle(waker, &mut self.traffic, write)
+        let settled = match (&self.session, &mut self.early) {
+            (Some(session), _) => {
+                let waker = turn.batch.context.waker();
+                session.mailbox().settle(waker, &mut turn.traffic, write)
             }
-            None => match self.early.write(write) {
+            (None, Some(early)) => match early.out.write(write) {
                 Ok(written) => {
-                    self.traffic.bytes_out += written as u64;
-                    match self.early.bytes() {
+                    turn.traffic.bytes_out += written as u64;
+                    match early.out.bytes() {
                         0 => Settled::Idle,
                         waiting => Settled::Blocked(waiting),
                     }
                 }
                 Err(_) => Settled::Failed,
             },
+            (None, None) => Settled::Idle,
         };
         self.blocked = match settled {
             Settled::Blocked(waiting) => waiting,
             _ => 0,
         };
-        if self.traffic.bytes_out > before && self.may_idle() {
-            self.active = Instant::now();
+        if turn.traffic.bytes_out > before && self.may_idle() {
+            self.active = turn.now;
         }
         settled
     }
@@ -570,7 +558,7 @@ impl Driver<'_> {
         let event = match event {
             ServerEvent::Raw(message) => match self.decode(message) {
                 Some(event) => event,
-                None => return self.ignored("refused by decode"),
+                None => return self.ignored("refused by decode", turn),
             },
             event => event,
         };
@@ -578,11 +566,15 @@ impl Driver<'_> {
             ServerEvent::Handshake(request) => self.shake_hands(request),
             ServerEvent::Ready => {
                 self.transport.allow(self.front.hybrid.max_package);
-                let tables = Arc::clone(&self.tables);
-                let early = std::mem::take(&mut self.early);
+                let Some(early) = self.early.take() else {
+                    return;
+                };
+                let Early { out, tables, .. } = *early;
                 let socket = self.socket.shared();
                 let sessions = self.app.sessions();
-                self.session = Some(sessions.create(self.peer, tables, early, socket));
+                // From here the session hears of a stop, and until here `early` did.
+                self.session = Some(sessions.create(self.peer, tables, out, socket));
+                drop(early.stopped);
             }
             ServerEvent::Request { id, route, body } => {
                 self.call(Some(id), route, body, turn);
@@ -592,7 +584,7 @@ impl Driver<'_> {
             }
             ServerEvent::Closed(reason) => {
                 tracing::debug!(peer = %self.peer, %reason, "connection closed");
-                self.transmit();
+                self.transmit(turn);
                 if !self.closed_by_peer {
                     self.push_own(Outgoing::push_close);
                 }
@@ -608,16 +600,10 @@ impl Driver<'_> {
             }
             ServerEvent::Dropped(dropped) => {
                 tracing::trace!(peer = %self.peer, %dropped, "message ignored");
-                self.ignored("message dropped");
+                self.ignored("message dropped", turn);
             }
             other => tracing::trace!(peer = %self.peer, event = ?other, "ignored"),
         }
-    }
-
-    /// Adds to the server's numbers what is not there yet.
-    fn count(&mut self) {
-        self.app.metrics().add(&mut self.traffic);
-        self.counted.running(self.running.len());
     }
 }
 
@@ -640,10 +626,10 @@ mod tests {
 
     #[test]
     fn what_a_connection_holds_while_nothing_happens_is_small() {
-        fn size<A, B, C, D, E, F, R>(_: fn(A, B, C, D, E, F) -> R) -> usize {
+        fn size<A, B, C, D, E, R>(_: fn(A, B, C, D, E) -> R) -> usize {
             size_of::<R>()
         }
         let size = size(run);
-        assert!(size <= 2368, "{size} bytes");
+        assert!(size <= 900, "{size} bytes");
     }
 }

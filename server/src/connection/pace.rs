@@ -5,10 +5,10 @@ use std::time::Duration;
 use pomelo_protocol::CloseReason;
 use tokio::time::Instant;
 
-use super::Driver;
+use super::{Driver, Turn};
 use crate::connector::{Excess, Transport};
 
-impl Driver<'_> {
+impl Driver {
     /// When [`on_time`](Self::on_time) has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let machine = self.machine.poll_timeout();
@@ -19,12 +19,12 @@ impl Driver<'_> {
             .min()
     }
 
-    pub(super) fn on_time(&mut self) {
-        self.machine.handle_timeout(self.time());
-        if self.throttled.is_some_and(|until| self.now >= until) {
+    pub(super) fn on_time(&mut self, turn: &Turn<'_, '_>) {
+        self.machine.handle_timeout(turn.time());
+        if self.throttled.is_some_and(|until| turn.now >= until) {
             self.throttled = None;
         }
-        if self.idle_until().is_some_and(|until| self.now >= until) {
+        if self.idle_until().is_some_and(|until| turn.now >= until) {
             self.machine.close(CloseReason::HeartbeatTimeout);
         }
     }
@@ -46,42 +46,30 @@ impl Driver<'_> {
         active.checked_add(self.front.hybrid.idle_timeout?)
     }
 
-    pub(super) fn received(&mut self, bytes: usize) {
+    pub(super) fn received(&mut self, bytes: usize, turn: &mut Turn<'_, '_>) {
         let bytes = bytes as u64;
-        self.active = self.now;
-        self.traffic.bytes_in += bytes;
+        self.active = turn.now;
+        turn.traffic.bytes_in += bytes;
         if let Some(limit) = &self.front.hybrid.rate_limit {
-            let until = self.used.bytes(limit, self.nanos, bytes);
-            self.over(limit.excess, until);
+            let until = self.used.bytes(limit, turn.nanos, bytes);
+            self.over(limit.excess, until, turn);
         }
     }
 
     /// Takes from what the client may send, and holds it or ends it when there is no more.
-    pub(super) fn charge(&mut self, messages: u64) {
+    pub(super) fn charge(&mut self, messages: u64, turn: &mut Turn<'_, '_>) {
         if let Some(limit) = &self.front.hybrid.rate_limit {
-            let until = self.used.messages(limit, self.nanos, messages);
-            self.over(limit.excess, until);
+            let until = self.used.messages(limit, turn.nanos, messages);
+            self.over(limit.excess, until, turn);
         }
     }
 
-    /// The clock of the state machine.
-    pub(super) fn time(&self) -> pomelo_protocol::Instant {
-        pomelo_protocol::Instant::from_origin(Duration::from_nanos(self.nanos))
-    }
-
-    /// Once for each turn: nothing here needs a better time.
-    pub(super) fn read_clock(&mut self) {
-        self.now = Instant::now();
-        let since = self.now - self.front.origin;
-        self.nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-    }
-
-    fn over(&mut self, excess: Excess, until: Option<u64>) {
+    fn over(&mut self, excess: Excess, until: Option<u64>, turn: &mut Turn<'_, '_>) {
         let Some(until) = until else { return };
         match excess {
             Excess::Throttle => {
                 if self.throttled.is_none() {
-                    self.traffic.throttled += 1;
+                    turn.traffic.throttled += 1;
                 }
                 self.throttled = self.front.origin.checked_add(Duration::from_nanos(until));
             }

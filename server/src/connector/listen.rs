@@ -14,6 +14,7 @@ use super::{Hybrid, Phase, Stop, stopped};
 use crate::app::App;
 use crate::connection::{self, Counted};
 use crate::metrics::Refusal;
+use crate::session::Session;
 
 /// Accepts until the server stops, then waits for every connection, `limit` at most.
 pub(crate) async fn serve(
@@ -26,7 +27,7 @@ pub(crate) async fn serve(
         .info()
         .max_connections
         .map(|max| u64::try_from(max).unwrap_or(u64::MAX));
-    let stop = Arc::new(Stop::default());
+    let stop = Arc::new(Stop::new(limit / 2));
     let mut flushers = JoinSet::new();
     for lane in 0..app.sessions().flusher().lanes() {
         let app = app.clone();
@@ -53,7 +54,6 @@ pub(crate) async fn serve(
                         stream,
                         peer,
                         Arc::clone(&stop),
-                        limit / 2,
                         counted,
                     ));
                 }
@@ -67,6 +67,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     stop.order();
+    app.sessions().for_each(Session::wake);
     let all = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limit, all).await.is_err() {
         tracing::warn!(left = connections.len(), "connections did not end in time");

@@ -94,9 +94,9 @@ struct Queue {
     wrote: Option<Instant>,
     responses: u32,
     pushes: u32,
-    dropped: u64,
+    dropped: u32,
     /// How many of those are in the server's numbers.
-    dropped_told: u64,
+    dropped_told: u32,
 }
 
 #[derive(Debug, Default)]
@@ -241,7 +241,7 @@ impl Mailbox {
             }
             return Ok(());
         }
-        queue.dropped += 1;
+        queue.dropped = queue.dropped.saturating_add(1);
         let due = match limits.overflow {
             Overflow::DropFrame => Due::Nothing,
             Overflow::Disconnect => {
@@ -265,6 +265,15 @@ impl Mailbox {
         }
         queue.ending = Some(ending);
         self.urgent.store(true, Ordering::Release);
+        match queue.keeper {
+            Keeper::Task => Due::Nothing,
+            Keeper::Nobody | Keeper::Flusher | Keeper::Socket => queue.wake(),
+        }
+    }
+
+    /// Has the connection's task look around.
+    pub(crate) fn wake(&self) -> Due {
+        let mut queue = lock(&self.queue);
         match queue.keeper {
             Keeper::Task => Due::Nothing,
             Keeper::Nobody | Keeper::Flusher | Keeper::Socket => queue.wake(),
@@ -378,7 +387,7 @@ impl Mailbox {
 
     /// How many frames were refused for want of room.
     pub(crate) fn dropped(&self) -> u64 {
-        lock(&self.queue).dropped
+        lock(&self.queue).dropped.into()
     }
 
     /// What waits, in order.
@@ -430,7 +439,8 @@ impl Queue {
     fn count(&mut self, traffic: &mut Traffic) {
         traffic.responses += u64::from(mem::take(&mut self.responses));
         traffic.pushes += u64::from(mem::take(&mut self.pushes));
-        traffic.dropped += self.dropped - mem::replace(&mut self.dropped_told, self.dropped);
+        let told = mem::replace(&mut self.dropped_told, self.dropped);
+        traffic.dropped += u64::from(self.dropped - told);
     }
 }
 

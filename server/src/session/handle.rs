@@ -86,13 +86,12 @@ pub(super) struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     life: Life,
     uid: Option<Uid>,
     settings: Arc<Map<String, Value>>,
-    /// Most sessions have neither, and an idle connection should be small.
-    login: Option<Box<LoginRecord>>,
+    login: Option<LoginRecord>,
+    /// Most sessions have none, and an idle connection should be small.
     listeners: Option<Box<Listeners>>,
 }
 
@@ -107,7 +106,8 @@ enum Life {
 
 pub(super) struct LoginRecord {
     pub(super) time: SystemTime,
-    pub(super) info: Map<String, Value>,
+    /// Most have none.
+    pub(super) info: Option<Box<Map<String, Value>>>,
 }
 
 #[derive(Default)]
@@ -142,7 +142,7 @@ impl Session {
                 table: Arc::downgrade(table),
                 mailbox: Mailbox::default(),
                 tables,
-                state: Mutex::default(),
+                state: Mutex::new(State::new(Arc::clone(&table.frontend.no_settings))),
             }),
         }
     }
@@ -225,10 +225,10 @@ impl Session {
             table.enter(&uid, self)?;
             table.bound.fetch_add(1, Ordering::Relaxed);
             state.uid = Some(uid.clone());
-            state.login = Some(Box::new(LoginRecord {
+            state.login = Some(LoginRecord {
                 time: SystemTime::now(),
-                info: Map::new(),
-            }));
+                info: None,
+            });
             table.emit(|| Event::BindSession {
                 session: self.clone(),
                 uid: uid.clone(),
@@ -401,6 +401,11 @@ impl Session {
         self.settle(self.inner.mailbox.release());
     }
 
+    /// Has the connection look around.
+    pub(crate) fn wake(&self) {
+        self.settle(self.inner.mailbox.wake());
+    }
+
     /// Has the connection end.
     pub(crate) fn end(&self, ending: Ending) {
         self.settle(self.inner.mailbox.end(ending));
@@ -465,7 +470,7 @@ impl Session {
     ) -> Option<R> {
         let mut state = lock(&self.inner.state);
         let uid = state.uid.clone()?;
-        Some(read(&uid, state.login.as_deref_mut()?))
+        Some(read(&uid, state.login.as_mut()?))
     }
 
     /// Takes the session out of the service and answers the futures of its `closed` listeners;
@@ -533,6 +538,16 @@ impl Session {
 }
 
 impl State {
+    fn new(settings: Arc<Map<String, Value>>) -> Self {
+        Self {
+            life: Life::default(),
+            uid: None,
+            settings,
+            login: None,
+            listeners: None,
+        }
+    }
+
     fn heard(&self, of: impl FnOnce(&Listeners) -> &Vec<UidListener>) -> Vec<UidListener> {
         self.listeners
             .as_deref()

@@ -13,5 +13,6 @@ pub use self::copy::{BackendSession, FrontendSession, RequestSession};
 pub(crate) use self::handle::Owned;
 pub use self::handle::{ClosedSession, Session, SessionData};
 pub use self::service::SessionService;
+pub(crate) use self::statistics::Connected;
 pub use self::statistics::{ConnectionStatistics, Login};
 pub use self::uid::Uid;

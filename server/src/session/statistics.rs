@@ -66,7 +66,7 @@ impl SessionService {
                 time: record.time,
                 uid: uid.clone(),
                 address: session.remote_address(),
-                info: record.info.clone(),
+                info: record.info.as_deref().cloned().unwrap_or_default(),
             }));
         });
         logins.sort_by_key(|login| login.time);
@@ -81,7 +81,8 @@ impl SessionService {
     /// Adds members to the login records of the uid's sessions: pomelo's `updateUserInfo`.
     pub fn update_user_info(&self, uid: &str, info: &Map<String, Value>) {
         for session in self.by_uid(uid) {
-            session.with_login(|_, record| record.info.extend(info.clone()));
+            session
+                .with_login(|_, record| record.info.get_or_insert_default().extend(info.clone()));
         }
     }
 

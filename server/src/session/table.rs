@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
 use super::{Session, Uid};
@@ -62,6 +63,8 @@ pub(super) struct Frontend {
     pub(super) limits: Limits,
     pub(super) encode: Option<Arc<Encode>>,
     pub(super) flusher: Flusher,
+    /// What a session has as long as nothing is set; shared, since most never set anything.
+    pub(super) no_settings: Arc<Map<String, Value>>,
 }
 
 impl fmt::Debug for Frontend {
@@ -79,7 +82,7 @@ pub(super) struct Table {
     single_session: bool,
     pub(super) next_id: AtomicU64,
     pub(super) by_id: Sharded<u64, Session>,
-    pub(super) by_uid: Sharded<Uid, Vec<Session>>,
+    pub(super) by_uid: Sharded<Uid, Online>,
     /// Sockets, those that have not finished their handshake included.
     pub(super) connections: AtomicUsize,
     pub(super) bound: AtomicUsize,
@@ -97,6 +100,7 @@ impl Table {
                 limits: hybrid.mailbox,
                 encode: hybrid.encode.clone(),
                 flusher: Flusher::new(workers.unwrap_or(1)),
+                no_settings: Arc::default(),
             }),
             single_session: hybrid.single_session,
             next_id: AtomicU64::new(1),
@@ -115,8 +119,8 @@ impl Table {
             Some(_) if self.single_session => {
                 return Err(SessionError::SingleSession(uid.to_string()));
             }
-            Some(sessions) => sessions.push(session.clone()),
-            None => drop(shard.insert(uid.clone(), vec![session.clone()])),
+            Some(online) => online.push(session.clone()),
+            None => drop(shard.insert(uid.clone(), Online::One(session.clone()))),
         }
         Ok(())
     }
@@ -124,10 +128,44 @@ impl Table {
     /// Takes exactly this session out: others of the same uid stay.
     pub(super) fn forget(&self, uid: &Uid, id: u64) {
         let mut shard = self.by_uid.of(uid.as_str());
-        if let Some(sessions) = shard.get_mut(uid.as_str()) {
-            sessions.retain(|other| other.id() != id);
-            if sessions.is_empty() {
-                shard.remove(uid.as_str());
+        if shard
+            .get_mut(uid.as_str())
+            .is_some_and(|online| online.forget(id))
+        {
+            shard.remove(uid.as_str());
+        }
+    }
+}
+
+/// The sessions of one uid, in the order of their binding: nearly always one.
+#[derive(Debug)]
+pub(super) enum Online {
+    One(Session),
+    Many(Box<Vec<Session>>),
+}
+
+impl Online {
+    pub(super) fn sessions(&self) -> &[Session] {
+        match self {
+            Self::One(session) => std::slice::from_ref(session),
+            Self::Many(sessions) => sessions,
+        }
+    }
+
+    fn push(&mut self, session: Session) {
+        match self {
+            Self::One(first) => *self = Self::Many(Box::new(vec![first.clone(), session])),
+            Self::Many(sessions) => sessions.push(session),
+        }
+    }
+
+    /// Takes the session with this id out; answers whether none is left.
+    fn forget(&mut self, id: u64) -> bool {
+        match self {
+            Self::One(session) => session.id() == id,
+            Self::Many(sessions) => {
+                sessions.retain(|other| other.id() != id);
+                sessions.is_empty()
             }
         }
     }

@@ -1,0 +1,68 @@
+//! Calls that a connection waits for.
+
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
+
+use crate::connector::Refused;
+use crate::handler::BoxFuture;
+
+/// What a future that the connection runs has to say when it is done.
+pub(super) enum Done {
+    /// A request, a notify or a `closed` listener.
+    Call,
+    /// The application's handshake function.
+    Handshake(Result<Option<Value>, Refused>),
+}
+
+impl From<()> for Done {
+    fn from((): ()) -> Self {
+        Self::Call
+    }
+}
+
+/// Calls that wait for something. On the heap: most connections seldom have one.
+#[derive(Default)]
+pub(super) struct Running {
+    calls: Option<Box<FuturesUnordered<BoxFuture<Done>>>>,
+    /// There is one that was never polled, and so wakes nobody.
+    pub(super) fresh: bool,
+}
+
+impl Running {
+    pub(super) fn push(&mut self, call: BoxFuture<Done>) {
+        self.fresh = true;
+        self.push_polled(call);
+    }
+
+    /// One that was polled already and will wake the task.
+    pub(super) fn push_polled(&mut self, call: BoxFuture<Done>) {
+        self.calls.get_or_insert_default().push(call);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.calls.as_ref().map_or(0, |calls| calls.len())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One that is done, while there is any.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        self.fresh = false;
+        let Some(calls) = &mut self.calls else {
+            return Poll::Pending;
+        };
+        match calls.poll_next_unpin(context) {
+            Poll::Ready(Some(done)) => Poll::Ready(done),
+            Poll::Ready(None) => {
+                self.calls = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
