@@ -44,6 +44,7 @@ impl Writer<'_> {
         self.out.push(b'"');
     }
 
+    #[cold]
     fn text_with_escapes(&mut self, text: &str, escaped_from: u8) {
         let is_special = |byte: &u8| is_special(*byte, escaped_from);
         let mut rest = text.as_bytes();

@@ -184,12 +184,19 @@ enum Target<'a> {
 
 impl<'a> Target<'a> {
     fn of(route: &'a str) -> Self {
-        let mut parts = route.split('.');
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (None | Some(""), ..) | (_, None, ..) => Self::Silent,
-            (Some(_), Some(_), Some("constructor"), None) => Self::Attack,
-            (Some(server_type), Some(_), Some(_), None) => Self::Handler(server_type),
-            (Some(_), Some(_), ..) => Self::Malformed,
+        // A route is short, and so is looked at byte by byte.
+        let cut = |text: &'a str| {
+            let dot = text.bytes().position(|byte| byte == b'.')?;
+            Some((text.get(..dot)?, text.get(dot + 1..)?))
+        };
+        let Some((server_type, rest)) = cut(route) else {
+            return Self::Silent;
+        };
+        match cut(rest) {
+            _ if server_type.is_empty() => Self::Silent,
+            Some((_, "constructor")) => Self::Attack,
+            Some((_, method)) if cut(method).is_none() => Self::Handler(server_type),
+            _ => Self::Malformed,
         }
     }
 }

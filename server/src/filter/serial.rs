@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -51,7 +52,7 @@ impl Filter for Serial {
             return Ok(());
         };
         // Session ids are counted by each frontend, so the id alone would mix up sessions here.
-        let key = (Arc::from(session.frontend_id()), session.id());
+        let key = (session.shared_frontend_id(), session.id());
         let turn = self.0.enter(key).await;
         if session.is_closed() {
             return Err(Error::new("the session closed before the request's turn"));
@@ -84,7 +85,8 @@ type Key = (Arc<str>, u64);
 struct Lanes {
     timeout: Duration,
     next_id: AtomicU64,
-    map: Mutex<HashMap<Key, Lane>>,
+    /// Asked three times a request; the keys are not the clients' choice.
+    map: Mutex<HashMap<Key, Lane, RandomState>>,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use pomelo_protocol::Route;
 use tokio::time::{Instant, sleep_until};
 
@@ -110,7 +111,7 @@ impl Filter for Timeout {
 #[derive(Debug, Default)]
 struct Watch {
     next_id: u64,
-    running: HashMap<u64, Route>,
+    running: HashMap<u64, Route, RandomState>,
     /// The same timeout for all, so the first to come is the first to be late.
     deadlines: VecDeque<(Instant, u64)>,
     /// Whether the task is there.

@@ -96,6 +96,13 @@ impl RequestSession {
         }
     }
 
+    pub(crate) fn shared_frontend_id(&self) -> Arc<str> {
+        match &self.inner.original {
+            Original::Here(session) => session.shared_frontend_id(),
+            Original::There { frontend_id, .. } => Arc::clone(frontend_id),
+        }
+    }
+
     /// The uid when the request arrived, or what this copy bound since.
     pub fn uid(&self) -> Option<Uid> {
         lock(&self.inner.copy).uid.clone()
@@ -118,7 +125,7 @@ impl RequestSession {
         let copy = lock(&self.inner.copy);
         SessionData {
             id: self.id(),
-            frontend_id: self.frontend_id().into(),
+            frontend_id: self.shared_frontend_id(),
             uid: copy.uid.clone(),
             settings: Arc::clone(&copy.settings),
         }

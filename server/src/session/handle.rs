@@ -370,6 +370,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn shared_frontend_id(&self) -> Arc<str> {
+        Arc::clone(&self.inner.frontend.id)
+    }
+
     /// What the client was told at its handshake, and so how its messages are encoded.
     pub(crate) fn tables(&self) -> &Arc<ServerSettings> {
         &self.inner.tables
