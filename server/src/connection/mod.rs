@@ -457,7 +457,6 @@ impl Driver<'_> {
                     self.closed_by_peer = true;
                     self.machine.handle_eof(now);
                 }
-                Input::End => self.machine.handle_eof(now),
                 Input::Broken => self.machine.close(CloseReason::Transport),
             }
             self.pump(context);
