@@ -442,7 +442,6 @@ impl Driver {
                     self.closed_by_peer = true;
                     self.machine.handle_eof(now);
                 }
-                Input::End => self.machine.handle_eof(now),
                 Input::Broken => self.machine.close(CloseReason::Transport),
             }
             self.pump(turn);

@@ -14,6 +14,7 @@ mod stop;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod websocket;
 
 pub use self::hosts::{Blacklist, Network, NetworkError, PatternError};
 pub(crate) use self::limit::Used;
