@@ -23,6 +23,12 @@ const LONGEST_NANOS: u64 = 3_600_000_000_000;
 /// No progress for so long ends a run.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Before memory is measured, the kernel is looked at this often, until it has freed nothing so many
+/// times; and no more than so many times.
+const GLANCE: Duration = Duration::from_millis(100);
+const QUIET: u32 = 3;
+const SETTLING: u32 = 30;
+
 /// What a run came to.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -338,7 +344,8 @@ impl Flight {
 
 /// All connections are bound and then send nothing but heartbeats.
 fn idle(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, Error> {
-    let (before, kernel_before) = (resident(pids)?, kernel());
+    let kernel_before = settled(fleet)?;
+    let before = resident(pids)?;
     connect(fleet, options)?;
     let mut lost = 0;
     let settled = Instant::now() + options.warmup;
@@ -371,6 +378,23 @@ fn idle(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, E
         lost,
         ..Outcome::new("heartbeats", fleet.heartbeats() - beats, window)
     })
+}
+
+/// What the kernel holds once it has freed the sockets of an earlier run, which it does after a while
+/// and after their server has closed them.
+fn settled(fleet: &mut Fleet) -> Result<Option<u64>, Error> {
+    let mut least = kernel();
+    let mut quiet = 0;
+    for _ in 0..SETTLING {
+        fleet.turn(Instant::now() + GLANCE, |_, _, _| Ok(()))?;
+        let now = kernel();
+        quiet = if now < least { 0 } else { quiet + 1 };
+        least = least.min(now);
+        if quiet == QUIET {
+            break;
+        }
+    }
+    Ok(least)
 }
 
 /// `connections` at a time connect, shake hands, make one request and close.
