@@ -8,6 +8,7 @@ mod plot;
 mod process;
 mod report;
 mod scenario;
+mod soak;
 mod socket;
 mod stalled;
 #[cfg(test)]
@@ -50,6 +51,8 @@ pub(crate) enum Error {
     Stalled,
     #[error("{0} cases of hostile peers ended badly")]
     Hostile(usize),
+    #[error("something stayed behind")]
+    Soaked,
     #[error("no histogram: {0}")]
     Histogram(#[from] hdrhistogram::CreationError),
     #[error("the figures cannot be written as JSON: {0}")]
@@ -86,6 +89,7 @@ fn run_command(mut args: lexopt::Parser) -> Result<(), Error> {
     };
     match name.as_str() {
         "hostile" => hostile::main(args),
+        "soak" => soak::main(args),
         name => match Options::parse(name, args)? {
             Some(options) => run(&options),
             None => {

@@ -192,10 +192,16 @@ impl BenchServer {
     /// Starts the program next to this one on a free port, which its first line of output tells;
     /// with `--admin` the second one tells where its metrics are.
     pub(crate) fn start(args: &[String]) -> Result<Self, Error> {
+        Self::start_in(args, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_in(args: &[String], env: &[(&str, &str)]) -> Result<Self, Error> {
         let program = env::current_exe()?.with_file_name("bench-server");
         let child = Command::new(&program)
             .args(["--port", "0"])
             .args(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn();
