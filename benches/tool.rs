@@ -59,3 +59,12 @@ fn nothing_stays_behind() {
         assert!(!text.contains(none), "{text}");
     }
 }
+
+#[test]
+fn connections_are_held_by_several_processes() {
+    let line = "scale --connections 100 --per-process 40 --seconds 2 --settle 0 --heartbeat 1";
+    let text = succeeds(&load(line));
+    assert!(text.contains("to 3 server processes"), "{text}");
+    assert!(text.contains("100 sessions, 100 bound, 0 lost"), "{text}");
+    assert!(!text.contains("| heartbeats | 0 in"), "{text}");
+}
