@@ -30,3 +30,41 @@ fn hostile_peers_are_cut_by_their_limits() {
     let unknown = load("hostile --case kindness");
     assert!(!unknown.status.success());
 }
+
+#[test]
+fn nothing_stays_behind() {
+    let text = succeeds(&load("soak --seconds 5 --rounds 2 --clients 60"));
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+    };
+    // Of each there was something, so that zero means something.
+    for name in [
+        "| sessions |",
+        "| bound |",
+        "| connections |",
+        "| members |",
+    ] {
+        assert!(row(name).ends_with(" | 0 |"), "{text}");
+        assert!(!row(name).contains(" | 0 | 0 |"), "{text}");
+    }
+    for none in [
+        " 0 answers",
+        " 0 pushes",
+        " 0 closed",
+        " 0 reset",
+        " 0 kicked",
+        " 0 hostile",
+    ] {
+        assert!(!text.contains(none), "{text}");
+    }
+}
+
+#[test]
+fn connections_are_held_by_several_processes() {
+    let line = "scale --connections 100 --per-process 40 --seconds 2 --settle 0 --heartbeat 1";
+    let text = succeeds(&load(line));
+    assert!(text.contains("to 3 server processes"), "{text}");
+    assert!(text.contains("100 sessions, 100 bound, 0 lost"), "{text}");
+    assert!(!text.contains("| heartbeats | 0 in"), "{text}");
+}

@@ -1,4 +1,4 @@
-//! A plain application on `pomelo-server`, for load tools: one frontend with four routes.
+//! A plain application on `pomelo-server`, for load tools: one frontend with a few routes.
 //!
 //! ```text
 //! cargo run --release -p pomelo-benches --bin bench-server -- --port 3010 [--workers N]
@@ -10,6 +10,9 @@
 //! | `echo` | `{"msg":any}` | | `{"code":200,"msg":any}` |
 //! | `join` | `{"room":text}` | joins the channel; leaves it when the connection ends | `{"code":200}` |
 //! | `broadcast` | any | pushes `onMessage` with the message to every member of the caller's channel | `{"code":200}` |
+//! | `enter` | `{"uid":text}` | binds the session to that uid | `{"code":200}` |
+//! | `push` | `{"uid":text,"msg":any}` | pushes `onMessage` with the message to that uid, if it is there | `{"code":200}` |
+//! | `kick` | `{"uid":text}` | kicks that uid, if it is there | `{"code":200}` |
 //!
 //! Everything is as it ships, but for the rate limit, which is made to stop what a load tool does.
 
@@ -139,7 +142,10 @@ fn app(options: &Options) -> Result<AppBuilder, ConfigError> {
         .handler("connector.entryHandler.entry", entry)
         .handler("connector.entryHandler.echo", echo)
         .handler("connector.entryHandler.join", join)
-        .handler("connector.entryHandler.broadcast", broadcast))
+        .handler("connector.entryHandler.broadcast", broadcast)
+        .handler("connector.entryHandler.enter", enter)
+        .handler("connector.entryHandler.push", push)
+        .handler("connector.entryHandler.kick", kick))
 }
 
 #[derive(Default)]
@@ -208,4 +214,37 @@ async fn broadcast(
         .ok_or_else(|| Error::new("no such room"))?;
     channel.push_message("onMessage", &message).await?;
     Ok(DONE)
+}
+
+#[derive(Deserialize)]
+struct User {
+    uid: String,
+}
+
+async fn enter(
+    session: FrontendSession,
+    Msg(User { uid }): Msg<User>,
+) -> Result<Json<Done>, Error> {
+    session.bind(uid).await?;
+    Ok(DONE)
+}
+
+#[derive(Deserialize)]
+struct Push {
+    uid: String,
+    msg: Value,
+}
+
+async fn push(app: App, Msg(Push { uid, msg }): Msg<Push>) -> Result<Json<Done>, Error> {
+    let to = [(uid.into(), app.server_id().into())];
+    let message = json!({"msg": msg});
+    app.channels()
+        .push_by_uids("onMessage", &message, &to)
+        .await?;
+    Ok(DONE)
+}
+
+async fn kick(app: App, Msg(User { uid }): Msg<User>) -> Json<Done> {
+    app.sessions().kick_by_uid(&uid, Some("kicked"));
+    DONE
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask load`: the load tool, and the bench server it starts, from a release build.
+//! `cargo xtask load`, `soak` and `scale`: the load tool, and the bench servers it starts, from a
+//! release build.
 
 use std::process::{Command, ExitStatus};
 use std::{env, io};
@@ -15,8 +16,9 @@ pub(crate) enum Error {
     },
 }
 
-/// Builds both programs, since the tool looks for the server next to itself, and runs the tool.
-pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Error> {
+/// Builds both programs, since the tool looks for the server next to itself, and runs the tool;
+/// `scenario` comes before the arguments.
+pub(crate) fn run(scenario: Option<&str>, mut args: lexopt::Parser) -> Result<(), Error> {
     let arguments: Vec<_> = args.raw_args().map(Iterator::collect).unwrap_or_default();
     let release = ["--quiet", "--release", "--locked", "-p", "pomelo-benches"];
     let mut build = cargo("build");
@@ -24,6 +26,7 @@ pub(crate) fn run(mut args: lexopt::Parser) -> Result<(), Error> {
     finish("the build", build)?;
     let mut run = cargo("run");
     run.args(release).args(["--bin", "load", "--"]);
+    run.args(scenario);
     // Files the user names are where the user is, not where the workspace is.
     run.args(arguments);
     finish("the load tool", run)

@@ -19,6 +19,8 @@ usage: cargo xtask SUBCOMMAND
   fuzz      run the fuzz targets
   load      put load on a server and say what it costs
   protos    make clientProtos.json and serverProtos.json from .proto files
+  scale     hold 100,000 connections and say what they cost
+  soak      put load on a server for ten minutes and see that nothing stays behind
   test      run all tests, those that need Node included
   wasm      make the npm package of the browser client
 
@@ -72,7 +74,8 @@ fn run(mut args: lexopt::Parser) -> Result<(), Error> {
             },
             "demo" if demo::wants_help(&args) => println!("{}", demo::USAGE),
             "demo" => demo::run(args)?,
-            "load" => load::run(args)?,
+            "load" => load::run(None, args)?,
+            name @ ("soak" | "scale") => load::run(Some(name), args)?,
             "protos" => match protos::Options::parse(args)? {
                 Some(options) => protos::run(&options)?,
                 None => println!("{}", protos::USAGE),

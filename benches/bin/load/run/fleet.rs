@@ -11,6 +11,7 @@ use pomelo_protocol::{
 };
 use rustix::event::{Timespec, epoll};
 use serde::Serialize;
+use socket2::SockRef;
 
 use crate::run::Error;
 use crate::run::args::Target;
@@ -146,6 +147,15 @@ impl Fleet {
         {
             self.free.push(key);
         }
+    }
+
+    /// Ends a connection by a reset, as clients do that crash or lose their network.
+    pub(crate) fn reset(&mut self, key: usize) -> Result<(), Error> {
+        if let Some(client) = self.client(key) {
+            SockRef::from(&client.socket).set_linger(Some(Duration::ZERO))?;
+        }
+        self.close(key);
+        Ok(())
     }
 
     /// The client at `key`, if it is connected.

@@ -7,7 +7,9 @@ mod hostile;
 mod plot;
 mod process;
 mod report;
+mod scale;
 mod scenario;
+mod soak;
 mod socket;
 mod stalled;
 #[cfg(test)]
@@ -50,6 +52,12 @@ pub(crate) enum Error {
     Stalled,
     #[error("{0} cases of hostile peers ended badly")]
     Hostile(usize),
+    #[error("a process that holds connections has ended")]
+    Holder,
+    #[error("{0} connections did not stay")]
+    Gone(u64),
+    #[error("something stayed behind")]
+    Soaked,
     #[error("no histogram: {0}")]
     Histogram(#[from] hdrhistogram::CreationError),
     #[error("the figures cannot be written as JSON: {0}")]
@@ -86,6 +94,9 @@ fn run_command(mut args: lexopt::Parser) -> Result<(), Error> {
     };
     match name.as_str() {
         "hostile" => hostile::main(args),
+        "soak" => soak::main(args),
+        "scale" => scale::main(args),
+        "hold" => scale::hold(args),
         name => match Options::parse(name, args)? {
             Some(options) => run(&options),
             None => {

@@ -68,6 +68,21 @@ pub(crate) fn resident(pids: &[u32]) -> Result<Option<u64>, Error> {
     Ok((!pids.is_empty()).then_some(sum))
 }
 
+/// Of all processes together what they share is counted once: proportional set sizes, in bytes.
+pub(crate) fn proportional(pids: &[u32]) -> Result<u64, Error> {
+    let sizes = pids.iter().map(|pid| {
+        let text = proc_file(*pid, "smaps_rollup")?;
+        parse_kib(&text, "Pss:").ok_or(Error::Proc { pid: *pid })
+    });
+    sizes.sum()
+}
+
+/// One line of `/proc/meminfo` in bytes, such as `MemAvailable:`.
+pub(crate) fn meminfo(name: &str) -> Result<u64, Error> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    Ok(parse_kib(&text, name).unwrap_or_default())
+}
+
 /// The largest resident memory of a process since [`forget_peak`], in bytes.
 pub(crate) fn peak(pid: u32) -> Result<u64, Error> {
     let status = proc_file(pid, "status")?;
@@ -192,10 +207,16 @@ impl BenchServer {
     /// Starts the program next to this one on a free port, which its first line of output tells;
     /// with `--admin` the second one tells where its metrics are.
     pub(crate) fn start(args: &[String]) -> Result<Self, Error> {
+        Self::start_in(args, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_in(args: &[String], env: &[(&str, &str)]) -> Result<Self, Error> {
         let program = env::current_exe()?.with_file_name("bench-server");
         let child = Command::new(&program)
             .args(["--port", "0"])
             .args(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn();
@@ -269,6 +290,9 @@ mod tests {
         let own = resident(&[std::process::id()]).unwrap();
         assert!(own > Some(0));
         assert_eq!(resident(&[]).unwrap(), None);
+        assert_eq!(parse_kib(rollup, "Pss:"), Some(9 * 1024));
+        assert!(proportional(&[std::process::id()]).unwrap() > 0);
+        assert!(meminfo("MemAvailable:").unwrap() > 0);
     }
 
     #[test]

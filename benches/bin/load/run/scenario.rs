@@ -562,7 +562,7 @@ fn measure(
 }
 
 /// A server that refuses does less work, and would look fast.
-fn check(body: &Body) -> Result<(), Error> {
+pub(crate) fn check(body: &Body) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Answer {
         code: i64,
