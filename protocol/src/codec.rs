@@ -232,7 +232,7 @@ impl Codec {
                     .dictionary
                     .as_ref()
                     .and_then(|dictionary| dictionary.known(&name))
-                    .map_or_else(|| Route::received(&name), Route::clone))
+                    .unwrap_or_else(|| Route::received(&name)))
             }
         }
     }

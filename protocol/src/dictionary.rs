@@ -1,7 +1,6 @@
 //! The route dictionary: names to 16-bit codes, the same on every frontend because it is computed
 //! from the sorted routes of all server types.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::error::EncodeError;
 use crate::json::{Json, map_in_js_order};
 use crate::message::{Route, RouteCode};
+use crate::names::Routes;
 
 /// A table of routes and their codes, with its version and its texts for the handshake. A clone
 /// costs a reference count.
@@ -25,7 +25,7 @@ pub struct Dictionary(Arc<Inner>);
 struct Inner {
     /// As given.
     pairs: Vec<(Route, RouteCode)>,
-    codes: HashMap<Route, RouteCode>,
+    codes: Routes,
     /// Index is code - 1.
     routes: Vec<Option<Route>>,
     /// For servers; clients have no use for them.
@@ -95,7 +95,6 @@ impl Dictionary {
     }
 
     fn new(pairs: Vec<(Route, RouteCode)>) -> Self {
-        let mut codes = HashMap::with_capacity(pairs.len());
         let mut routes: Vec<Option<Route>> = Vec::new();
         for (route, code) in &pairs {
             let index = usize::from(code.get()) - 1;
@@ -105,11 +104,13 @@ impl Dictionary {
             if let Some(slot) = routes.get_mut(index) {
                 *slot = Some(route.clone());
             }
-            codes.insert(route.clone(), *code);
         }
+        let codes = pairs
+            .iter()
+            .map(|(route, code)| (route.shared(), code.get().into()));
         Self(Arc::new(Inner {
+            codes: Routes::new(codes.collect()),
             pairs,
-            codes,
             routes,
             texts: OnceLock::new(),
         }))
@@ -138,7 +139,8 @@ impl Dictionary {
 
     /// The code of a route.
     pub fn code(&self, route: &str) -> Option<RouteCode> {
-        self.0.codes.get(route).copied()
+        let code = self.0.codes.get(route)?;
+        RouteCode::new(u16::try_from(code).ok()?)
     }
 
     /// The route of a code.
@@ -147,8 +149,9 @@ impl Dictionary {
     }
 
     /// The table's own copy of a route it knows, so that a received name need not be allocated.
-    pub(crate) fn known(&self, name: &str) -> Option<&Route> {
-        self.0.codes.get_key_value(name).map(|(route, _)| route)
+    pub(crate) fn known(&self, name: &str) -> Option<Route> {
+        let (name, _) = self.0.codes.entry(name)?;
+        Some(Route::from_shared(Arc::clone(name)))
     }
 
     /// base64 of the MD5 of [`dict_text`](Self::dict_text), the `dictVersion` of the handshake.
@@ -179,7 +182,10 @@ impl Dictionary {
 
 impl PartialEq for Dictionary {
     fn eq(&self, other: &Self) -> bool {
-        self.0.codes == other.0.codes && self.0.routes == other.0.routes
+        let mut pairs = self.0.pairs.iter();
+        self.len() == other.len()
+            && self.0.routes == other.0.routes
+            && pairs.all(|(route, _)| self.code(route) == other.code(route))
     }
 }
 
