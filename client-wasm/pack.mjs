@@ -18,7 +18,7 @@ for (const [entry, outfile, format] of [['classic.js', 'pomelo.js', 'iife'], ['m
     entryPoints: [path.join(here, 'js', entry)],
     outfile: path.join(out, outfile),
     format,
-    alias: { 'pomelo-core': path.join(core, 'pomelo_bg.js') },
+    alias: { 'pomelo-core': path.join(core, 'pomelo_bg.js'), 'pomelo-value': path.join(here, 'js/value.js') },
     bundle: true,
     minify: true,
     // Private members and static blocks: any browser since 2021.

@@ -4,17 +4,48 @@
 import { Emitter, call } from './emitter.js';
 import { signer } from './sign.js';
 
-const [READY, RESPONSE, PUSH, KICKED, DROPPED, CLOSED, RAW, BAD_BODY] = [0, 1, 2, 3, 4, 5, 6, 7];
+// What the core tells (src/event.rs).
+const READY = 0;
+const RESPONSE = 1;
+const PUSH = 2;
+const KICKED = 3;
+const DROPPED = 4;
+const CLOSED = 5;
+const RAW = 6;
+const BAD_BODY = 7;
+const FRAME = 8;
+// What it is given, and what it does (src/lib.rs).
+const MESSAGE = 0;
+const TIME = 1;
+const END = 2;
+const CLOSE = 3;
+const SEND = 4;
+const DECODE = 5;
+const REQUEST = 0;
+const NOTIFY = 1;
+const EXPECT = 2;
+const FORGET = 3;
+const ENCODE = 4;
+const NOTHING = new Uint8Array();
 
 const OLD_CLIENT = 501;
 /** Calls that wait for the module, the socket and the handshake: as many as the core lets wait for responses. */
 const MAX_WAITING = 1024;
 const FIRST_DELAY = 5000;
 const MAX_ATTEMPTS = 10;
+/** How long a server may take to close its side: over a dead network Chromium would wait for a minute. */
+const MAX_CLOSING = 2000;
 /** The name the original stores schemas under, so that what it stored is still good. */
 const STORED = 'protos';
 
 const now = () => performance.now();
+const give = (core, what, bytes = NOTHING) => core.give(what, now(), bytes);
+
+/** The core's answer, unless it is a text: that tells what is wrong. */
+function done(answer) {
+  if (typeof answer === 'string') throw answer;
+  return answer;
+}
 
 export class PomeloError extends Error {
   constructor(type, message, details) {
@@ -48,7 +79,7 @@ function address({ host, port, ssl }) {
   return port ? `${base}:${port}` : base;
 }
 
-/** One WebSocket and the core's connection on it. */
+/** One WebSocket, with the core from the time it is open until its end. */
 class Session {
   constructor(client, url, params) {
     this.client = client;
@@ -66,40 +97,37 @@ class Session {
     socket.onopen = () => client.opened(this);
     socket.onmessage = ({ data }) => {
       const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
-      this.step((core) => core.receive(now(), bytes));
+      this.step((core) => give(core, MESSAGE, bytes));
     };
     socket.onerror = (event) => client.emit('io-error', event);
-    socket.onclose = (event) => {
-      this.step((core) => core.lost(now()));
-      this.end('closed by the server');
-      client.closed(this, event);
-    };
+    socket.onclose = (event) => this.closed(event);
+  }
+
+  closed(event) {
+    this.socket.onclose = null;
+    this.step((core) => give(core, END));
+    this.end('closed by the server');
+    clearTimeout(this.timer);
+    this.client.closed(this, event);
   }
 
   /** Gives the core something and does what follows from it. */
-  step(give) {
+  step(act) {
     if (!this.core) return;
-    give(this.core);
+    act(this.core);
     // A callback below may come back here: the loop that runs already takes what it causes.
     if (this.pumping) return;
     this.pumping = true;
-    this.flush();
-    for (let event = this.core.poll(); event; event = this.core.poll()) {
-      this.flush();
-      this.client.told(this, event);
+    let event;
+    while (Array.isArray(event = this.core?.poll())) {
+      if (event[0] !== FRAME) this.client.told(this, event);
+      else if (this.socket.readyState === 1) this.socket.send(event[1]);
     }
-    this.flush();
     this.pumping = false;
+    if (!this.core) return;
     clearTimeout(this.timer);
-    const deadline = this.core.deadline();
-    if (deadline !== undefined) {
-      this.timer = setTimeout(() => this.step((core) => core.expire(now())), Math.max(0, deadline - now()));
-    }
-  }
-
-  flush() {
-    for (let frame = this.core.transmit(); frame; frame = this.core.transmit()) {
-      if (this.socket.readyState === 1) this.socket.send(frame);
+    if (event !== undefined) {
+      this.timer = setTimeout(() => this.step((core) => give(core, TIME)), Math.max(0, event - now()));
     }
   }
 
@@ -108,21 +136,21 @@ class Session {
     const { encode } = this.params;
     let id;
     this.step((core) => {
-      id = encode ? core.expect(route) : core.request(route, msg);
+      id = done(core.call(encode ? EXPECT : REQUEST, 0, route, msg));
       this.callbacks.set(id, { resolve, reject });
       if (encode) this.hooked(id, route, msg);
     });
   }
 
   notify(route, msg) {
-    this.step((core) => (this.params.encode ? this.hooked(0, route, msg) : core.notify(route, msg)));
+    this.step((core) => (this.params.encode ? this.hooked(0, route, msg) : done(core.call(NOTIFY, 0, route, msg))));
   }
 
   hooked(id, route, msg) {
     try {
-      this.core.send(new Uint8Array(this.params.encode.call(this.client, id, route, msg)));
+      done(give(this.core, SEND, new Uint8Array(this.params.encode.call(this.client, id, route, msg))));
     } catch (error) {
-      this.core.forget(id);
+      this.core?.call(FORGET, id);
       this.callbacks.delete(id);
       throw error;
     }
@@ -138,20 +166,21 @@ class Session {
   end(why) {
     if (!this.open) return;
     this.open = false;
+    this.core = null;
     clearTimeout(this.timer);
     const left = [...this.callbacks.values()];
     this.callbacks.clear();
     if (this.socket.readyState < 2) this.socket.close();
+    this.timer = setTimeout(() => this.closed(new CloseEvent('close', { code: 1006, reason: why })), MAX_CLOSING);
     for (const { reject } of left) reject(new PomeloError('closed', why));
   }
 }
 
 export class Pomelo extends Emitter {
   #load;
-  #Connection;
+  /** One for all WebSockets: it knows the dictionary and the schemas from the earlier ones. */
+  #core;
   #session = null;
-  /** The last connection that was let in: it knows the dictionary and the schemas. */
-  #known = null;
   #waiting = [];
   #sign = null;
   #callback;
@@ -164,7 +193,8 @@ export class Pomelo extends Emitter {
     // The original's functions needed no `this`, and pages pass them around.
     for (const name of ['init', 'request', 'notify', 'disconnect', 'encode', 'decode']) this[name] = this[name].bind(this);
     this.#load = load();
-    this.#load.then((Connection) => { this.#Connection = Connection; }, () => {});
+    // Who calls `init` hears of a failure.
+    this.#load.catch(() => {});
   }
 
   init(params, cb) {
@@ -204,9 +234,8 @@ export class Pomelo extends Emitter {
       if (!session.open) return;
       const sys = { type: 'js-websocket', version: '0.0.1', rsa: rsa ?? {} };
       const raw = typeof params.decode === 'function';
-      session.core = this.#known
-        ? this.#known.again(now(), sys, params.user, raw)
-        : new Connection(now(), sys, params.user, stored(), raw);
+      session.core = this.#core ??= new Connection(stored());
+      session.core.open(now(), sys, params.user, raw);
       session.step(() => {});
     }).catch((error) => {
       session.final = true;
@@ -243,7 +272,6 @@ export class Pomelo extends Emitter {
       case READY: {
         const [user] = event;
         session.ready = true;
-        this.#known = session.core;
         store(session.core.protos());
         if (typeof params.handshakeCallback === 'function') call(params.handshakeCallback, undefined, [user]);
         if (!session.open) return;
@@ -264,7 +292,7 @@ export class Pomelo extends Emitter {
         const msg = call(params.decode, this, [event[0]]);
         if (!msg) break;
         if (msg.id) {
-          session.core.forget(msg.id);
+          session.core?.call(FORGET, msg.id);
           session.answer(msg.id, msg.body);
         } else {
           this.emit(msg.route, msg.body);
@@ -311,7 +339,7 @@ export class Pomelo extends Emitter {
     this.#drop(new PomeloError('closed', 'closed by this side'));
     if (!session) return;
     session.final = true;
-    session.step((core) => core.close());
+    session.step((core) => give(core, CLOSE));
     session.end('closed by this side');
   }
 
@@ -388,12 +416,12 @@ export class Pomelo extends Emitter {
 
   /** The message of a request, or with the id 0 of a notify, as the client writes it by itself; for `params.encode`. */
   encode(id, route, msg) {
-    return this.#session.core.encode(id, route, msg);
+    return done(this.#session.core.call(ENCODE, id, route, msg));
   }
 
   /** What the client by itself reads in a message; for `params.decode`. */
   decode(bytes) {
-    const event = this.#session.core.decode(new Uint8Array(bytes));
+    const event = give(this.#session.core, DECODE, new Uint8Array(bytes));
     if (!event) return undefined;
     const [kind, id, route, body] = event;
     if (kind === RESPONSE || kind === PUSH) return { id: id ?? 0, route, body };

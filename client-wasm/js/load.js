@@ -1,9 +1,10 @@
 // The glue that wasm-bindgen makes; pack.mjs says where it is.
 import * as core from 'pomelo-core';
+import * as value from 'pomelo-value';
 
 /** Answers the core's connection class once the module at `url` runs. */
 export async function load(url) {
-  const imports = { './pomelo_bg.js': core };
+  const imports = { './pomelo_bg.js': core, 'pomelo-value': value };
   const { instance } = await instantiate(await fetch(url), imports);
   core.__wbg_set_wasm(instance.exports);
   instance.exports.__wbindgen_start();

@@ -1,39 +1,52 @@
 //! Events for the script, as lists: the kind first, a number that `js/client.js` knows.
 
 use pomelo_protocol::{
-    Body, BodyError, ClientEvent, CloseReason, DecodeError, Dropped, HandshakeError, RequestId,
+    Body, BodyError, ClientEvent, CloseReason, DecodeError, Dropped, Frame, HandshakeError,
 };
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::value::{Js, list};
+use crate::value::Js;
 
-const READY: u32 = 0;
-const RESPONSE: u32 = 1;
-const PUSH: u32 = 2;
-const KICKED: u32 = 3;
-const DROPPED: u32 = 4;
-const CLOSED: u32 = 5;
-const RAW: u32 = 6;
+const READY: i32 = 0;
+const RESPONSE: i32 = 1;
+const PUSH: i32 = 2;
+const KICKED: i32 = 3;
+const DROPPED: i32 = 4;
+const CLOSED: i32 = 5;
+const RAW: i32 = 6;
 /// A response or push whose body cannot be read.
-const BAD_BODY: u32 = 7;
+const BAD_BODY: i32 = 7;
+
+/// A frame to send.
+const SEND: i32 = 8;
+
+#[wasm_bindgen(raw_module = "pomelo-value")]
+extern "C" {
+    fn list(kind: i32, first: JsValue, second: JsValue, third: JsValue) -> JsValue;
+}
 
 pub(crate) fn tell(event: ClientEvent<Js>) -> JsValue {
+    let nothing = JsValue::UNDEFINED;
     match event {
-        ClientEvent::Ready { user } => list([READY.into(), user.map(JsValue::from).into()]),
+        ClientEvent::Ready { user } => list(
+            READY,
+            user.map(JsValue::from).into(),
+            nothing.clone(),
+            nothing,
+        ),
         ClientEvent::Response {
             id, route, body, ..
-        } => tell_body(RESPONSE, number(id), route.as_str(), &body),
-        ClientEvent::Push { route, body } => {
-            tell_body(PUSH, JsValue::UNDEFINED, route.as_str(), &body)
-        }
-        ClientEvent::Kicked(reason) => list([KICKED.into(), reason.into()]),
-        ClientEvent::Raw(message) => list([RAW.into(), message.to_vec().into()]),
+        } => tell_body(RESPONSE, whole(id.get()).into(), route.as_str(), &body),
+        ClientEvent::Push { route, body } => tell_body(PUSH, nothing, route.as_str(), &body),
+        ClientEvent::Kicked(reason) => list(KICKED, reason.into(), nothing.clone(), nothing),
+        ClientEvent::Raw(message) => tell_bytes(RAW, &message),
         ClientEvent::Dropped(dropped) => {
             let (word, detail) = match dropped {
                 Dropped::Malformed(error) => decode_error(error),
                 Dropped::NotReady => ("message before the handshake was finished", None),
                 Dropped::UnexpectedKind(_) => ("message of a kind that only servers take", None),
-                Dropped::UnknownResponse(id) => ("response to no pending request", whole(id)),
+                Dropped::UnknownResponse(id) => ("response to no pending request", Some(whole(id))),
                 _ => ("message was ignored", None),
             };
             tell_error(DROPPED, word, detail)
@@ -54,32 +67,42 @@ pub(crate) fn tell(event: ClientEvent<Js>) -> JsValue {
             };
             tell_error(CLOSED, word, detail)
         }
-        _ => JsValue::UNDEFINED,
+        _ => nothing,
     }
 }
 
-fn tell_body(kind: u32, id: JsValue, route: &str, body: &Body) -> JsValue {
+pub(crate) fn tell_frame(frame: &Frame) -> JsValue {
+    tell_bytes(SEND, frame.as_bytes())
+}
+
+fn tell_bytes(kind: i32, bytes: &[u8]) -> JsValue {
+    let nothing = JsValue::UNDEFINED;
+    list(kind, bytes.to_vec().into(), nothing.clone(), nothing)
+}
+
+fn tell_body(kind: i32, id: JsValue, route: &str, body: &Body) -> JsValue {
     match body.document::<Js>() {
-        Ok(body) => list([kind.into(), id, route.into(), body.into()]),
+        Ok(body) => list(kind, id, route.into(), body.into()),
         Err(error) => {
-            let word: JsValue = match &error {
+            let word = match &error {
                 BodyError::Inflate(_) => "body does not inflate".into(),
-                BodyError::Protobuf(error) => {
-                    let text = "body does not fit its protobuf schema";
-                    match error.path() {
-                        "" => text.into(),
-                        path => [text, " at ", path].concat().into(),
-                    }
-                }
+                BodyError::Protobuf(error) => misfit("body", error.path()),
                 _ => "body is not JSON".into(),
             };
-            list([BAD_BODY.into(), id, route.into(), word])
+            list(BAD_BODY, id, route.into(), word)
         }
     }
 }
 
-fn tell_error(kind: u32, word: &str, detail: Option<f64>) -> JsValue {
-    list([kind.into(), word.into(), detail.into()])
+/// What does not fit its schema, and where.
+pub(crate) fn misfit(what: &str, path: &str) -> JsValue {
+    let at = if path.is_empty() { "" } else { " at " };
+    let text = [what, " does not fit its protobuf schema", at, path].concat();
+    text.into()
+}
+
+fn tell_error(kind: i32, word: &str, detail: Option<f64>) -> JsValue {
+    list(kind, word.into(), detail.into(), JsValue::UNDEFINED)
 }
 
 fn decode_error(error: DecodeError) -> (&'static str, Option<f64>) {
@@ -106,14 +129,10 @@ const fn handshake_error(error: HandshakeError) -> &'static str {
     }
 }
 
-fn number(id: RequestId) -> JsValue {
-    whole(id.get()).into()
-}
-
 #[expect(
     clippy::cast_precision_loss,
     reason = "JavaScript has no other numbers"
 )]
-fn whole(id: u64) -> Option<f64> {
-    Some(id as f64)
+fn whole(id: u64) -> f64 {
+    id as f64
 }

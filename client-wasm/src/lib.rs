@@ -15,13 +15,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pomelo_protocol::{
-    ClientConnection, CloseReason, CodecError, Config, EncodeError, HandshakeRequest, Instant,
-    Json as _, RequestError, RequestId, SendError, Tables,
+    ClientConnection, ClientEvent, CloseReason, CodecError, Config, EncodeError, HandshakeRequest,
+    Instant, Json as _, RequestError, RequestId, SendError, Tables,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use value::Js;
+
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
 
 /// A browser holds a whole WebSocket message before a script sees it, so a lower limit than the
 /// wire's own would protect nothing and break pages that are sent much.
@@ -30,155 +34,150 @@ const MAX_PACKAGE: u32 = 0x00ff_ffff;
 /// Kind and length come before the body of a package.
 const PACKAGE_HEAD: usize = 4;
 
-/// One connection, from the opening of its WebSocket to its end.
+// What `Connection::give` brings.
+const MESSAGE: i32 = 0;
+const TIME: i32 = 1;
+const END: i32 = 2;
+const CLOSE: i32 = 3;
+const SEND: i32 = 4;
+const DECODE: i32 = 5;
+
+// What `Connection::call` does.
+const REQUEST: i32 = 0;
+const NOTIFY: i32 = 1;
+const EXPECT: i32 = 2;
+const FORGET: i32 = 3;
+
+/// A page's connection to one server: one WebSocket after the other, each from
+/// [`open`](Self::open) to its end.
 ///
-/// The rule of `pomelo_protocol` for its drivers holds: after every call, take events until there
-/// are none, send what `transmit` yields until there is nothing, then wait for a message or for
-/// the deadline. Times are milliseconds of a clock that never goes back.
+/// The rule of `pomelo_protocol` for its drivers holds: after every call, take what `poll` yields
+/// until it is no list, then wait for a message or for the deadline. Times are milliseconds of a
+/// clock that never goes back.
+///
+/// Each function costs the page a hundred bytes on either side, so there are few of them, and
+/// numbers tell what is meant.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Connection {
     machine: ClientConnection<Js>,
+    /// Waits for the frames that were written before it.
+    event: Option<ClientEvent<Js>>,
 }
 
 #[wasm_bindgen]
 impl Connection {
-    /// `sys` and `user` go into the handshake as they are; `protos` are schemas from an earlier
-    /// visit, or undefined. With `raw` messages are told as they come.
+    /// `protos` are schemas from an earlier visit, or undefined.
     #[wasm_bindgen(constructor)]
-    pub fn new(now: f64, sys: JsValue, user: JsValue, protos: JsValue, raw: bool) -> Self {
-        let protos = Js::from(protos);
+    pub fn new(protos: JsValue) -> Self {
         // What a page has stored is its own affair: schemas that are none are as good as absent.
-        let tables = Tables::from_protos(&protos).unwrap_or_default();
-        Self::open(now, sys, user, tables, raw)
+        let tables = Tables::from_protos(&Js::from(protos)).unwrap_or_default();
+        let request = HandshakeRequest::from_sys(JsValue::UNDEFINED.into());
+        Self {
+            machine: ClientConnection::new(instant(0.0), Config::client(), request, tables),
+            event: None,
+        }
     }
 
-    /// The next connection to the same server, which need not send again what this one knows.
-    pub fn again(&self, now: f64, sys: JsValue, user: JsValue, raw: bool) -> Self {
-        Self::open(now, sys, user, self.machine.tables().clone(), raw)
-    }
-
-    fn open(now: f64, sys: JsValue, user: JsValue, tables: Tables<Js>, raw: bool) -> Self {
+    /// A WebSocket has opened. `sys` and `user` go into the handshake as they are; the server need
+    /// not send again what an earlier one has told. With `raw` messages are told as they come.
+    pub fn open(&mut self, now: f64, sys: JsValue, user: JsValue, raw: bool) {
         let mut config = Config::client();
         config.max_handshake = MAX_PACKAGE;
         config.max_package = MAX_PACKAGE;
         config.raw_messages = raw;
         let mut request = HandshakeRequest::from_sys(Js::from(sys));
-        if !user.is_undefined() {
-            request = request.with_user(user.into());
+        let user = Js::from(user);
+        if !user.is_absent() {
+            request = request.with_user(user);
         }
-        Self {
-            machine: ClientConnection::new(instant(now), config, request, tables),
+        let tables = self.machine.tables().clone();
+        self.machine = ClientConnection::new(instant(now), config, request, tables);
+        self.event = None;
+    }
+
+    /// Something has come: a WebSocket message, the time that `poll` told, the WebSocket's end;
+    /// or is wanted: the end of the connection, the sending of a message that the page has
+    /// written, the reading of one. Answers why a message was not sent, in a word, or what was
+    /// read, like an event (undefined for an empty message, which ends the connection).
+    pub fn give(&mut self, what: i32, now: f64, bytes: Vec<u8>) -> JsValue {
+        let now = instant(now);
+        match what {
+            MESSAGE => self.machine.handle_message(now, bytes.into()),
+            TIME => self.machine.handle_timeout(now),
+            END => self.machine.handle_eof(now),
+            CLOSE => self.machine.close(CloseReason::Local),
+            SEND => {
+                if let Err(error) = self.machine.send_message(&bytes) {
+                    return refusal(&error);
+                }
+            }
+            DECODE => {
+                if let Some(event) = self.machine.decode(&Bytes::from(bytes)) {
+                    return event::tell(event);
+                }
+            }
+            _ => {}
         }
+        JsValue::UNDEFINED
     }
 
-    /// One WebSocket message has come.
-    pub fn receive(&mut self, now: f64, message: Vec<u8>) {
-        self.machine.handle_message(instant(now), message.into());
-    }
-
-    /// The time of [`deadline`](Self::deadline) has come.
-    pub fn expire(&mut self, now: f64) {
-        self.machine.handle_timeout(instant(now));
-    }
-
-    /// When [`expire`](Self::expire) wants to be called.
-    pub fn deadline(&self) -> Option<f64> {
-        let deadline = self.machine.poll_timeout()?;
-        Some(deadline.since_origin().as_secs_f64() * 1000.0)
-    }
-
-    /// The next frame to send, as one WebSocket message.
-    pub fn transmit(&mut self) -> Option<Vec<u8>> {
-        Some(self.machine.poll_transmit()?.as_bytes().to_vec())
-    }
-
-    /// The next thing that happened: a list of its kind and what belongs to it, or undefined.
+    /// The next frame to send or thing that happened, a list of its kind and what belongs to it;
+    /// or else the time at which the connection wants to be woken, if there is one.
     pub fn poll(&mut self) -> JsValue {
-        match self.machine.poll_event() {
-            Some(event) => event::tell(event),
-            None => JsValue::UNDEFINED,
+        if self.event.is_none() {
+            self.event = self.machine.poll_event();
+        }
+        if let Some(frame) = self.machine.poll_transmit() {
+            return event::tell_frame(&frame);
+        }
+        match (self.event.take(), self.machine.poll_timeout()) {
+            (Some(event), _) => event::tell(event),
+            (None, Some(deadline)) => (deadline.since_origin().as_secs_f64() * 1000.0).into(),
+            (None, None) => JsValue::UNDEFINED,
         }
     }
 
-    /// Sends a request and answers its id.
-    ///
-    /// # Errors
-    /// Why it was not sent, in a word.
-    pub fn request(&mut self, route: &str, body: JsValue) -> Result<u32, JsValue> {
-        let id = self.machine.request_document(route, body.into());
-        id.map(number).map_err(refusal)
-    }
-
-    /// Sends a notify.
-    ///
-    /// # Errors
-    /// Why it was not sent, in a word.
-    pub fn notify(&mut self, route: &str, body: JsValue) -> Result<(), JsValue> {
-        let sent = self.machine.notify_document(route, body.into());
-        sent.map_err(refusal)
-    }
-
-    /// Takes an id for a request that the page encodes.
-    ///
-    /// # Errors
-    /// Why there is none, in a word.
-    pub fn expect(&mut self, route: &str) -> Result<u32, JsValue> {
-        let id = self.machine.expect_response(route);
-        id.map(number).map_err(refusal)
-    }
-
-    /// Forgets a request; its response will be dropped.
-    pub fn forget(&mut self, id: u32) {
-        if let Some(id) = RequestId::new(id.into()) {
-            self.machine.forget(id);
+    /// Sends a request, and answers its id, or a notify; takes an id for a request that the page
+    /// writes; forgets a request, whose response will be dropped; or writes the message of a
+    /// request, or with the id 0 of a notify, and answers it. A text tells why not, in a word.
+    pub fn call(&mut self, what: i32, id: f64, route: JsValue, body: JsValue) -> JsValue {
+        let route: &str = &value::text(&route).unwrap_or_default();
+        let machine = &mut self.machine;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates, and what is no id is nobody's"
+        )]
+        let id = RequestId::new(id as u64);
+        let done = match (what, id) {
+            (REQUEST, _) => machine.request_document(route, body.into()).map(Some),
+            (NOTIFY, _) => machine.notify_document(route, body.into()).map(|()| None),
+            (EXPECT, _) => machine.expect_response(route).map(Some),
+            (FORGET, Some(id)) => {
+                machine.forget(id);
+                Ok(None)
+            }
+            _ => match machine.encode_document(id, route, body.into()) {
+                Ok(frame) => {
+                    let message = frame.as_bytes().get(PACKAGE_HEAD..);
+                    return message.unwrap_or_default().to_vec().into();
+                }
+                Err(error) => Err(error.into()),
+            },
+        };
+        match done {
+            Ok(id) => id.map(number).into(),
+            Err(error) => refusal(&error),
         }
-    }
-
-    /// The message of a request, or with the id 0 of a notify, as the connection writes it.
-    ///
-    /// # Errors
-    /// Why there is none, in a word.
-    pub fn encode(&mut self, id: u32, route: &str, body: JsValue) -> Result<Vec<u8>, JsValue> {
-        let id = RequestId::new(id.into());
-        let frame = self.machine.encode_document(id, route, body.into());
-        let frame = frame.map_err(|error| refusal(error.into()))?;
-        Ok(frame
-            .as_bytes()
-            .get(PACKAGE_HEAD..)
-            .unwrap_or_default()
-            .to_vec())
-    }
-
-    /// Sends a message that the page has encoded.
-    ///
-    /// # Errors
-    /// Why it was not sent, in a word.
-    pub fn send(&mut self, message: &[u8]) -> Result<(), JsValue> {
-        self.machine.send_message(message).map_err(refusal)
-    }
-
-    /// What the connection reads in a message, told like an event; undefined if it is empty, which
-    /// ends the connection.
-    pub fn decode(&mut self, message: Vec<u8>) -> JsValue {
-        match self.machine.decode(&Bytes::from(message)) {
-            Some(event) => event::tell(event),
-            None => JsValue::UNDEFINED,
-        }
-    }
-
-    /// Ends the connection; the event of its end follows.
-    pub fn close(&mut self) {
-        self.machine.close(CloseReason::Local);
-    }
-
-    /// The WebSocket has ended.
-    pub fn lost(&mut self, now: f64) {
-        self.machine.handle_eof(instant(now));
     }
 
     /// The schemas that the server has sent with a version, as JSON to be stored.
-    pub fn protos(&self) -> Option<String> {
+    pub fn protos(&self) -> JsValue {
+        self.protos_text().into()
+    }
+
+    fn protos_text(&self) -> Option<String> {
         let protos = self.machine.tables().protos()?;
         let version = protos.version.as_ref()?.to_text()?;
         let (server, client) = (protos.server.parsed_text(), protos.client.parsed_text());
@@ -213,8 +212,8 @@ fn number(id: RequestId) -> u32 {
 }
 
 /// Words for errors: texts would need formatting.
-fn refusal(error: RequestError) -> JsValue {
-    let word = match &error {
+fn refusal(error: &RequestError) -> JsValue {
+    let word = match error {
         RequestError::TooManyPending => "too many pending requests",
         RequestError::Send(SendError::Full) => "outgoing queue is full",
         RequestError::Send(SendError::NotReady) => "handshake is not finished",
@@ -225,12 +224,8 @@ fn refusal(error: RequestError) -> JsValue {
         RequestError::Codec(CodecError::NotJson | CodecError::Json(_)) => {
             "message has no JSON form"
         }
-        RequestError::Codec(CodecError::Misfit(misfit)) => {
-            let text = "message does not fit its protobuf schema";
-            return match misfit.path() {
-                "" => text.into(),
-                path => [text, " at ", path].concat().into(),
-            };
+        RequestError::Codec(CodecError::Misfit(error)) => {
+            return event::misfit("message", error.path());
         }
         _ => "connection is closed",
     };

@@ -9,41 +9,58 @@ use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-#[wasm_bindgen]
+// What is one line there would be a hundred bytes here for each question. Only bytes and 32-bit
+// numbers pass in a form that needs no glue around it, so texts go as values, too.
+#[wasm_bindgen(raw_module = "pomelo-value")]
 extern "C" {
-    #[wasm_bindgen(js_namespace = JSON, js_name = parse, catch)]
-    fn json_parse(text: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(js_namespace = JSON, js_name = stringify, catch)]
-    fn json_stringify(value: &JsValue) -> Result<Option<String>, JsValue>;
-    #[wasm_bindgen(js_namespace = Object, catch)]
-    fn keys(value: &JsValue) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(js_namespace = Array, js_name = isArray)]
-    fn is_array(value: &JsValue) -> bool;
-    #[wasm_bindgen(js_namespace = ArrayBuffer, js_name = isView)]
-    fn is_view(value: &JsValue) -> bool;
-    // A getter of the page's may throw: nothing may unwind through this module.
-    #[wasm_bindgen(js_namespace = Reflect, js_name = get, catch)]
-    fn member(value: &JsValue, name: &str) -> Result<JsValue, JsValue>;
-    #[wasm_bindgen(js_namespace = Reflect, js_name = get, catch)]
-    fn element(value: &JsValue, index: u32) -> Result<JsValue, JsValue>;
-    // Not an assignment, which would call what is called `__proto__`.
-    #[wasm_bindgen(js_namespace = Object, js_name = fromEntries)]
-    fn from_entries(entries: &JsValue) -> JsValue;
-    #[wasm_bindgen(js_namespace = Reflect, js_name = set, catch)]
-    fn set_member(value: &JsValue, name: &str, member: &JsValue) -> Result<bool, JsValue>;
-    #[wasm_bindgen(js_namespace = Array, js_name = of)]
-    fn empty_list() -> JsValue;
-    #[wasm_bindgen(js_namespace = Array, js_name = of)]
-    fn pair(name: &JsValue, value: &JsValue) -> JsValue;
-    #[wasm_bindgen(js_name = Number)]
-    fn number_of(text: &str) -> f64;
-    #[wasm_bindgen(js_namespace = Reflect, js_name = set)]
-    fn set_element(value: &JsValue, index: u32, element: &JsValue);
+    fn parse(text: JsValue) -> JsValue;
+    fn stringify(value: &JsValue, escape: i32) -> JsValue;
+    fn utf8(text: &JsValue) -> Option<Vec<u8>>;
+    fn kind(value: &JsValue) -> i32;
+    fn truthy(value: &JsValue) -> bool;
+    fn number(value: &JsValue) -> f64;
+    fn get(value: &JsValue, name: JsValue) -> JsValue;
+    fn set(value: &JsValue, name: JsValue, member: JsValue);
+    fn parts(value: &JsValue) -> JsValue;
+    #[wasm_bindgen(js_name = get)]
+    fn part(parts: &JsValue, index: i32) -> JsValue;
+    fn object(named: JsValue) -> JsValue;
+    #[wasm_bindgen(js_name = list)]
+    fn empty() -> JsValue;
+    fn push(list: &JsValue, element: JsValue);
 }
+
+/// What `kind` answers.
+const ABSENT: i32 = 0;
+const NULL: i32 = 1;
+const FALSE: i32 = 2;
+const TRUE: i32 = 3;
+const NUMBER: i32 = 4;
+const TEXT: i32 = 5;
+const LIST: i32 = 6;
+const OBJECT: i32 = 7;
 
 /// A value of the page's.
 #[derive(Clone)]
 pub(crate) struct Js(JsValue);
+
+impl Js {
+    /// Undefined, or one of the things that JSON leaves out like that.
+    pub(crate) fn is_absent(&self) -> bool {
+        kind(&self.0) == ABSENT
+    }
+
+    /// The value, unless it is absent.
+    fn present(value: JsValue) -> Option<Self> {
+        let value = Self(value);
+        (!value.is_absent()).then_some(value)
+    }
+}
+
+/// A text of JavaScript's.
+pub(crate) fn text(value: &JsValue) -> Option<String> {
+    String::from_utf8(utf8(value)?).ok()
+}
 
 impl From<JsValue> for Js {
     fn from(value: JsValue) -> Self {
@@ -63,121 +80,119 @@ impl fmt::Debug for Js {
     }
 }
 
-pub(crate) fn list<const N: usize>(elements: [JsValue; N]) -> JsValue {
-    let list = empty_list();
-    for (element, index) in elements.iter().zip(0..) {
-        set_element(&list, index, element);
+/// The parts of a list or object, one after the other.
+struct Parts {
+    list: JsValue,
+    next: i32,
+    end: i32,
+}
+
+impl Parts {
+    fn of(value: &JsValue) -> Self {
+        let list = parts(value);
+        #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
+        let end = number(&get(&list, "length".into())) as i32;
+        Self { list, next: 0, end }
     }
-    list
-}
 
-/// What `value` has under its own names; nothing if it is no object.
-fn own_keys(value: &JsValue) -> Vec<String> {
-    let Ok(keys) = keys(value) else {
-        return Vec::new();
-    };
-    (0..length(&keys))
-        .filter_map(|index| element(&keys, index).ok()?.as_string())
-        .collect()
-}
+    fn next(&mut self) -> Option<JsValue> {
+        let index = self.next;
+        if index >= self.end {
+            return None;
+        }
+        self.next += 1;
+        Some(part(&self.list, index))
+    }
 
-fn length(list: &JsValue) -> u32 {
-    let length = member(list, "length").ok().and_then(|n| n.as_f64());
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates"
-    )]
-    let length = length.unwrap_or_default() as u32;
-    length
-}
-
-fn is_list(value: &JsValue) -> bool {
-    is_array(value) || is_view(value)
+    fn next_text(&mut self) -> Option<String> {
+        text(&self.next()?)
+    }
 }
 
 impl Json for Js {
     fn parse(text: &[u8]) -> Option<Self> {
-        let text = pomelo_protocol::decode_utf8(text);
-        json_parse(&text).ok().map(Self)
+        let text: &str = &pomelo_protocol::decode_utf8(text);
+        Self::present(parse(text.into()))
     }
 
     fn to_text(&self) -> Option<String> {
-        json_stringify(&self.0).ok().flatten()
+        text(&stringify(&self.0, 0))
+    }
+
+    fn write(&self, out: &mut Vec<u8>, escape_astral: bool) -> Option<()> {
+        out.extend(utf8(&stringify(&self.0, escape_astral.into()))?);
+        Some(())
     }
 
     fn get(&self, name: &str) -> Option<Cow<'_, Self>> {
-        let value = member(&self.0, name).ok()?;
-        (!value.is_undefined()).then(|| Cow::Owned(Self(value)))
+        Self::present(get(&self.0, name.into())).map(Cow::Owned)
     }
 
     fn set(&mut self, name: &str, value: Self) {
         // A frozen object, or none, stays as it is.
-        let _ = set_member(&self.0, name, &value.0);
+        set(&self.0, name.into(), value.0);
+    }
+
+    fn is_object(&self) -> bool {
+        kind(&self.0) == OBJECT
     }
 
     fn members(&self) -> Option<Vec<(Cow<'_, str>, Cow<'_, Self>)>> {
-        if !self.0.is_object() || is_list(&self.0) {
+        if !self.is_object() {
             return None;
         }
-        let names = own_keys(&self.0).into_iter();
-        Some(
-            names
-                .filter_map(|name| {
-                    let value = member(&self.0, &name).ok()?;
-                    Some((Cow::Owned(name), Cow::Owned(Self(value))))
-                })
-                .collect(),
-        )
+        let mut parts = Parts::of(&self.0);
+        let mut members = Vec::new();
+        while let (Some(name), Some(value)) = (parts.next_text(), parts.next()) {
+            members.push((Cow::Owned(name), Cow::Owned(Self(value))));
+        }
+        Some(members)
     }
 
     fn as_str(&self) -> Option<Cow<'_, str>> {
-        self.0.as_string().map(Cow::Owned)
+        text(&self.0).map(Cow::Owned)
     }
 
     fn as_f64(&self) -> Option<f64> {
-        self.0.as_f64()
+        (kind(&self.0) == NUMBER).then(|| number(&self.0))
     }
 
     fn is_truthy(&self) -> bool {
-        self.0.is_truthy()
+        truthy(&self.0)
     }
 
     fn number_of(text: &str) -> f64 {
-        number_of(text)
+        number(&text.into())
     }
 }
 
 impl Serialize for Js {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value = &self.0;
-        if let Some(number) = value.as_f64() {
-            serializer.serialize_f64(number)
-        } else if let Some(text) = value.as_string() {
-            serializer.serialize_str(&text)
-        } else if let Some(flag) = value.as_bool() {
-            serializer.serialize_bool(flag)
-        } else if value.is_null() {
-            serializer.serialize_unit()
-        } else if !value.is_object() {
-            // Undefined, functions and symbols are absent, as in JSON.
-            serializer.serialize_none()
-        } else if is_list(value) {
-            let length = length(value);
-            let mut list = serializer.serialize_seq(usize::try_from(length).ok())?;
-            for index in 0..length {
-                let element = element(value, index).unwrap_or(JsValue::UNDEFINED);
-                list.serialize_element(&Self(element))?;
+        match kind(value) {
+            NULL => serializer.serialize_unit(),
+            FALSE => serializer.serialize_bool(false),
+            TRUE => serializer.serialize_bool(true),
+            NUMBER => serializer.serialize_f64(number(value)),
+            TEXT => serializer.serialize_str(&text(value).unwrap_or_default()),
+            LIST => {
+                let mut parts = Parts::of(value);
+                let mut list = serializer.serialize_seq(usize::try_from(parts.end).ok())?;
+                while let Some(element) = parts.next() {
+                    list.serialize_element(&Self(element))?;
+                }
+                list.end()
             }
-            list.end()
-        } else {
-            let names = own_keys(value);
-            let mut map = serializer.serialize_map(Some(names.len()))?;
-            for name in names {
-                let member = member(value, &name).unwrap_or(JsValue::UNDEFINED);
-                map.serialize_entry(&name, &Self(member))?;
+            OBJECT => {
+                let mut parts = Parts::of(value);
+                let mut map = serializer.serialize_map(usize::try_from(parts.end / 2).ok())?;
+                while let (Some(name), Some(value)) = (parts.next_text(), parts.next()) {
+                    map.serialize_key(&name)?;
+                    map.serialize_value(&Self(value))?;
+                }
+                map.end()
             }
-            map.end()
+            _ => serializer.serialize_none(),
         }
     }
 }
@@ -250,23 +265,19 @@ impl<'de> Visitor<'de> for Builder {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<JsValue, A::Error> {
-        let list = empty_list();
-        let mut index = 0;
+        let list = empty();
         while let Some(element) = elements.next_element_seed(Self)? {
-            set_element(&list, index, &element);
-            index += 1;
+            push(&list, element);
         }
         Ok(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<JsValue, A::Error> {
-        let entries = empty_list();
-        let mut index = 0;
+        let named = empty();
         while let Some(name) = members.next_key_seed(Key)? {
-            let value = members.next_value_seed(Self)?;
-            set_element(&entries, index, &pair(&name, &value));
-            index += 1;
+            push(&named, name);
+            push(&named, members.next_value_seed(Self)?);
         }
-        Ok(from_entries(&entries))
+        Ok(object(named))
     }
 }

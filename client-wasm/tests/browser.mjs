@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { frame, launch, open, original, scripted, serve } from './harness.mjs';
+import { frame, launch, network, open, original, scripted, secured, serve } from './harness.mjs';
 
 let browser;
 let web;
@@ -65,13 +65,13 @@ async function drive(page, port, uid) {
   }, [port, uid]);
 }
 
-for (const options of [['--dict', '--protobuf'], []]) {
-  test(`the original client and ours are told the same by pomelo ${options.join(' ')}`, async () => {
-    const server = await used(original('--heartbeat', '1', ...options));
-    const [theirs, ours] = await Promise.all(['original', 'classic'].map(async (name) => {
-      const page = await open(browser, `${web.url}/${name}`);
-      const told = await drive(page, server.port, name);
-      assert.deepEqual(page.errors, [], name);
+for (const [name, ...options] of [['pomelo', '--dict', '--protobuf'], ['pomelo'], ['pinus', '--dict', '--protobuf'], ['pinus']]) {
+  test(`the original client and ours are told the same by ${name} ${options.join(' ')}`, async () => {
+    const server = await used(original(name, '--heartbeat', '1', ...options));
+    const [theirs, ours] = await Promise.all(['original', 'classic'].map(async (client) => {
+      const page = await open(browser, `${web.url}/${client}`);
+      const told = await drive(page, server.port, client);
+      assert.deepEqual(page.errors, [], client);
       return told;
     }));
     assert.ok(ours.length > 20, 'the script ran');
@@ -80,7 +80,7 @@ for (const options of [['--dict', '--protobuf'], []]) {
 }
 
 test('a module with promises, against pomelo', async () => {
-  const server = await used(original('--heartbeat', '1', '--dict', '--protobuf'));
+  const server = await used(original('pomelo', '--heartbeat', '1', '--dict', '--protobuf'));
   const page = await open(browser, `${web.url}/module`);
   const result = await page.evaluate(async (port) => {
     const user = await pomelo.init({ host: '127.0.0.1', port, user: { echo: 'module' } });
@@ -107,7 +107,7 @@ test('a module with promises, against pomelo', async () => {
 });
 
 test('messages are signed for servers with useCrypto', async () => {
-  const server = await used(original('--crypto'));
+  const server = await used(original('pomelo', '--crypto'));
   const page = await open(browser, `${web.url}/module`);
   const texts = await page.evaluate(async (port) => {
     await pomelo.init({ host: '127.0.0.1', port, encrypt: true });
@@ -118,7 +118,7 @@ test('messages are signed for servers with useCrypto', async () => {
 });
 
 test('calls made before the module is there wait for it', async () => {
-  const server = await used(original('--heartbeat', '1'));
+  const server = await used(original('pomelo', '--heartbeat', '1'));
   let release;
   const held = new Promise((resolve) => { release = resolve; });
   const context = await browser.newContext();
@@ -229,20 +229,22 @@ test('kicks of every family, and silence', async () => {
   assert.deepEqual(page.errors, []);
 });
 
+/** For a page whose reconnections come at once; deadlines of the core are no round numbers. */
+const hurried = (fresh) => fresh.addInitScript(() => {
+  const set = window.setTimeout;
+  window.delays = [];
+  window.setTimeout = (fn, delay, ...args) => {
+    const retry = delay >= 5000 && delay % 5000 === 0;
+    if (retry) delays.push(delay);
+    return set(fn, retry ? 0 : delay, ...args);
+  };
+});
+
 test('a lost connection comes back after 5, 10 and 20 seconds, until it is left', async () => {
   const server = await used(scripted((send, socket, tell) => { tell((data) => { if (data[0] === 4) socket.terminate(); }); }));
   const dead = await scripted();
   dead.close();
-  const page = await open(browser, `${web.url}/classic`, (fresh) => fresh.addInitScript(() => {
-    const set = window.setTimeout;
-    window.delays = [];
-    // The delays of reconnection are noted and pass at once; deadlines of the core are no round numbers.
-    window.setTimeout = (fn, delay, ...args) => {
-      const retry = delay >= 5000 && delay % 5000 === 0;
-      if (retry) delays.push(delay);
-      return set(fn, retry ? 0 : delay, ...args);
-    };
-  }));
+  const page = await open(browser, `${web.url}/classic`, hurried);
   const refused = await page.evaluate(async (port) => {
     pomelo.init({ host: '127.0.0.1', port, reconnect: true, maxReconnectAttempts: 3 });
     while (told.length < 12) await new Promise((resolve) => { setTimeout(resolve, 5); });
@@ -271,6 +273,57 @@ test('a lost connection comes back after 5, 10 and 20 seconds, until it is left'
   assert.deepEqual(back[1], [5000, 5000]);
   assert.equal(server.connections(), 3);
   assert.deepEqual(page.errors, []);
+});
+
+for (const [cut, told] of [
+  // Nobody closes anything: only silence tells.
+  ['freeze', ['heartbeat timeout', 'close', 'disconnect', 'reconnect']],
+  ['reset', ['close', 'disconnect', 'reconnect']],
+]) {
+  test(`a network that is cut: ${cut}`, async () => {
+    const server = await used(original('pomelo', '--heartbeat', '1'));
+    const lossy = await used(network(server.port));
+    const page = await open(browser, `${web.url}/classic`, hurried);
+    await page.evaluate((port) => new Promise((resolve) => {
+      window.back = new Promise((again) => {
+        let times = 0;
+        pomelo.init({ host: '127.0.0.1', port, reconnect: true }, () => {
+          times += 1;
+          if (times === 1) resolve(); else again();
+        });
+      });
+    }), lossy.port);
+    const lost = page.evaluate(() => pomelo.request('chat.chatHandler.silent').catch((error) => [error.type, error.message]));
+    await page.evaluate(() => pomelo.request('connector.entryHandler.echo', {}));
+    lossy[cut]();
+    await page.evaluate(() => window.back);
+    const words = cut === 'freeze' ? 'heartbeat timeout' : 'closed by the server';
+    assert.deepEqual(await lost, ['closed', words]);
+    assert.deepEqual(await page.evaluate(() => window.told.map(([name]) => name)), told);
+    const answer = await page.evaluate(() => pomelo.request('connector.entryHandler.echo', { again: true }));
+    assert.equal(answer.body.again, true);
+    assert.deepEqual(page.errors, []);
+  });
+}
+
+test('wss: asked for, named by the host, or as the page was loaded', async () => {
+  const server = await used(original('pomelo', '--heartbeat', '1', '--dict', '--protobuf'));
+  const { port } = await used(secured(server.port));
+  const { port: pages } = await used(secured(web.port));
+  for (const [base, params] of [
+    [web.url, { host: '127.0.0.1', ssl: true }],
+    [web.url, { host: 'wss://127.0.0.1' }],
+    [`https://127.0.0.1:${pages}`, { host: '127.0.0.1' }],
+  ]) {
+    const page = await open(browser, `${base}/classic`);
+    const [url, answer] = await page.evaluate(async (params) => {
+      const socket = await new Promise((resolve) => { pomelo.init(params, resolve); });
+      return [socket.url, await pomelo.request('connector.entryHandler.echo', { text: '你好 😀' })];
+    }, { ...params, port });
+    assert.equal(url, `wss://127.0.0.1:${port}/`);
+    assert.equal(answer.body.text, '你好 😀');
+    assert.deepEqual(page.errors, []);
+  }
 });
 
 test('callbacks may call the client, and may throw', async () => {
@@ -313,7 +366,7 @@ test('callbacks may call the client, and may throw', async () => {
 });
 
 test('a page may write and read its messages itself', async () => {
-  const server = await used(original('--dict', '--protobuf'));
+  const server = await used(original('pomelo', '--dict', '--protobuf'));
   const page = await open(browser, `${web.url}/classic`);
   const result = await page.evaluate(async (port) => {
     const seen = [];

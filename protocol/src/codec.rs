@@ -233,10 +233,9 @@ impl Codec {
                 .ok_or_else(|| DecodeError::UnknownRouteCode(code.get())),
             WireRoute::Name(name) => {
                 let known = self.known.as_ref().or(self.dictionary.as_ref());
-                Ok(match known.and_then(|dictionary| dictionary.known(*name)) {
-                    Some(route) => route.clone(),
-                    None => Route::received(&name.to_str()),
-                })
+                Ok(known
+                    .and_then(|dictionary| dictionary.known(*name))
+                    .unwrap_or_else(|| Route::received(&name.to_str())))
             }
         }
     }

@@ -1,21 +1,18 @@
 //! The route dictionary: names to 16-bit codes, the same on every frontend because it is computed
 //! from the sorted routes of all server types.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use foldhash::fast::RandomState;
 use md5::{Digest as _, Md5};
 use serde_json::{Map, Value};
 
 use crate::error::EncodeError;
 use crate::json::{Json, map_in_js_order};
 use crate::message::{Route, RouteCode, RouteName};
+use crate::names::Routes;
 
 /// A table of routes and their codes, with its version and its texts for the handshake. A clone
 /// costs a reference count.
@@ -28,28 +25,11 @@ pub struct Dictionary(Arc<Inner>);
 struct Inner {
     /// As given.
     pairs: Vec<(Route, RouteCode)>,
-    /// Asked for every message; nobody but who gives the pairs puts anything in.
-    codes: HashMap<ByBytes, RouteCode, RandomState>,
+    codes: Routes,
     /// Index is code - 1.
     routes: Vec<Option<Route>>,
     /// For servers; clients have no use for them.
     texts: OnceLock<Texts>,
-}
-
-/// A route that is found by its bytes as they stand in a message.
-#[derive(PartialEq, Eq)]
-struct ByBytes(Route);
-
-impl Hash for ByBytes {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
-    }
-}
-
-impl Borrow<[u8]> for ByBytes {
-    fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
 }
 
 struct Texts {
@@ -115,7 +95,6 @@ impl Dictionary {
     }
 
     fn new(pairs: Vec<(Route, RouteCode)>) -> Self {
-        let mut codes = HashMap::with_capacity_and_hasher(pairs.len(), RandomState::default());
         let mut routes: Vec<Option<Route>> = Vec::new();
         for (route, code) in &pairs {
             let index = usize::from(code.get()) - 1;
@@ -125,11 +104,13 @@ impl Dictionary {
             if let Some(slot) = routes.get_mut(index) {
                 *slot = Some(route.clone());
             }
-            codes.insert(ByBytes(route.clone()), *code);
         }
+        let codes = pairs
+            .iter()
+            .map(|(route, code)| (route.shared(), code.get().into()));
         Self(Arc::new(Inner {
+            codes: Routes::new(codes.collect()),
             pairs,
-            codes,
             routes,
             texts: OnceLock::new(),
         }))
@@ -158,7 +139,8 @@ impl Dictionary {
 
     /// The code of a route.
     pub fn code(&self, route: &str) -> Option<RouteCode> {
-        self.0.codes.get(route.as_bytes()).copied()
+        let code = self.0.codes.get(route)?;
+        RouteCode::new(u16::try_from(code).ok()?)
     }
 
     /// The route of a code.
@@ -167,9 +149,9 @@ impl Dictionary {
     }
 
     /// The table's own copy of a route it knows, so that a received name need not be allocated.
-    pub(crate) fn known(&self, name: RouteName<'_>) -> Option<&Route> {
-        let known = self.0.codes.get_key_value(name.as_bytes());
-        known.map(|(ByBytes(route), _)| route)
+    pub(crate) fn known(&self, name: RouteName<'_>) -> Option<Route> {
+        let (name, _) = self.0.codes.entry(name.as_bytes())?;
+        Some(Route::from_shared(Arc::clone(name)))
     }
 
     /// base64 of the MD5 of [`dict_text`](Self::dict_text), the `dictVersion` of the handshake.
@@ -200,7 +182,10 @@ impl Dictionary {
 
 impl PartialEq for Dictionary {
     fn eq(&self, other: &Self) -> bool {
-        self.0.codes == other.0.codes && self.0.routes == other.0.routes
+        let mut pairs = self.0.pairs.iter();
+        self.len() == other.len()
+            && self.0.routes == other.0.routes
+            && pairs.all(|(route, _)| self.code(route) == other.code(route))
     }
 }
 

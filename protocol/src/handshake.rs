@@ -315,7 +315,7 @@ impl<J: Json> HandshakeResponse<J> {
     }
 
     fn from_document(document: &J) -> Result<Self, HandshakeError> {
-        if document.members().is_none() {
+        if !document.is_object() {
             return Err(HandshakeError::NotJson);
         }
         let code = document
@@ -326,9 +326,9 @@ impl<J: Json> HandshakeResponse<J> {
         let member = |name| sys.as_ref()?.get(name);
         let dict = member("routeToCode")
             .or_else(|| member("dict"))
-            .filter(|dict| dict.members().is_some());
+            .filter(|dict| dict.is_object());
         let protos = match member("protos") {
-            Some(protos) if protos.members().is_some() => Some(ProtosTable::parse(&*protos)?),
+            Some(protos) if protos.is_object() => Some(ProtosTable::parse(&*protos)?),
             _ => None,
         };
         let truthy = |name| member(name).is_some_and(|value| value.is_truthy());
@@ -358,9 +358,13 @@ fn whole(number: f64) -> Option<i64> {
 
 fn heartbeat(seconds: f64) -> Option<Duration> {
     if seconds > 0.0 && seconds <= MAX_HEARTBEAT_SECS {
-        Duration::try_from_secs_f64(seconds)
-            .ok()
-            .filter(|interval| !interval.is_zero())
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a day has fewer nanoseconds than 2^53"
+        )]
+        let interval = Duration::from_nanos((seconds * 1e9 + 0.5) as u64);
+        (!interval.is_zero()).then_some(interval)
     } else {
         None
     }
@@ -381,7 +385,7 @@ pub struct ProtosTable<J = Value> {
 impl<J: Json> ProtosTable<J> {
     fn parse(protos: &J) -> Result<Self, HandshakeError> {
         let table = |name| match protos.get(name) {
-            Some(parsed) => Protos::from_parsed(&*parsed).map_err(|_| HandshakeError::Protos),
+            Some(parsed) => Protos::received(&*parsed),
             None => Ok(Protos::default()),
         };
         Ok(Self {

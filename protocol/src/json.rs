@@ -34,6 +34,11 @@ pub trait Json: Clone + fmt::Debug + Serialize + DeserializeOwned {
     /// that is no object, arrays included.
     fn members(&self) -> Option<Vec<(Cow<'_, str>, Cow<'_, Self>)>>;
 
+    /// Whether it has [`members`](Self::members).
+    fn is_object(&self) -> bool {
+        self.members().is_some()
+    }
+
     /// Text.
     fn as_str(&self) -> Option<Cow<'_, str>>;
 
@@ -94,6 +99,10 @@ impl Json for Value {
                 .map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value)))
                 .collect(),
         )
+    }
+
+    fn is_object(&self) -> bool {
+        Self::is_object(self)
     }
 
     fn as_str(&self) -> Option<Cow<'_, str>> {

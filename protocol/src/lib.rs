@@ -80,6 +80,7 @@ mod heartbeat;
 mod json;
 mod message;
 pub mod mqtt;
+mod names;
 pub mod package;
 #[cfg(feature = "codec")]
 mod package_codec;

@@ -117,6 +117,15 @@ impl Route {
         &self.0
     }
 
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
+    /// The route whose name is [`shared`](Self::shared).
+    pub(crate) const fn from_shared(name: Arc<str>) -> Self {
+        Self(name)
+    }
+
     /// A name that came from the wire. Joining and replacing bad UTF-8 can make it longer than
     /// its bytes were; such a route matches nothing and is never sent.
     pub(crate) fn received(name: &str) -> Self {
@@ -297,7 +306,7 @@ impl MessageHead<'_> {
     }
 }
 
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn write_route(
     out: &mut Vec<u8>,
     flag: u8,
@@ -331,7 +340,7 @@ fn write_route(
 }
 
 /// Ids of one and two groups, those below 16384, are stored together with the flag.
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn write_flag_and_id(out: &mut Vec<u8>, flag: u8, id: Option<RequestId>) {
     let id = id.map_or(0, RequestId::get);
     let [low, ..] = id.to_le_bytes();
@@ -409,12 +418,13 @@ impl<'a> Message<'a> {
 }
 
 // The helpers of `decode` and `write` are inlined by force: each is called from several arms, which
-// keeps the compiler from doing it, and a call through memory is most of what they would cost.
+// keeps the compiler from doing it, and a call through memory is most of what they would cost. In
+// a browser bytes count for more than that.
 
 type Taken<'a, T> = Result<(T, &'a [u8]), DecodeError>;
 
 /// Takes an id off `data`. Ids of one and two groups, those below 16384, are read in place.
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn read_id(data: &[u8]) -> Taken<'_, Option<RequestId>> {
     match *data {
         [last @ 0..0x80, ref rest @ ..] => Ok((RequestId::new(last.into()), rest)),
@@ -445,7 +455,7 @@ fn read_long_id(data: &[u8]) -> Taken<'_, Option<RequestId>> {
     Err(DecodeError::IdTooLong)
 }
 
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn read_route(data: &[u8], coded: bool) -> Taken<'_, WireRoute<'_>> {
     if coded {
         let (code, rest) = data.split_first_chunk().ok_or(DecodeError::MessageCut)?;

@@ -7,7 +7,7 @@
 //! +------+---------------+-------------+
 //! ```
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 
 use crate::error::{DecodeError, EncodeError};
 
@@ -143,7 +143,7 @@ pub struct PackageDecoder {
     input: Bytes,
     /// The start of a package that spans chunks. Not empty only while `input` is used up or
     /// about to complete it.
-    partial: BytesMut,
+    partial: Vec<u8>,
     max_body: u32,
     failed: Option<DecodeError>,
 }
@@ -153,7 +153,7 @@ impl PackageDecoder {
     pub fn new(max_body: u32) -> Self {
         Self {
             input: Bytes::new(),
-            partial: BytesMut::new(),
+            partial: Vec::new(),
             max_body,
             failed: None,
         }
@@ -172,10 +172,10 @@ impl PackageDecoder {
         if self.input.is_empty() {
             self.input = chunk;
         } else {
-            let mut joined = BytesMut::with_capacity(self.input.len() + chunk.len());
+            let mut joined = Vec::with_capacity(self.input.len() + chunk.len());
             joined.extend_from_slice(&self.input);
             joined.extend_from_slice(&chunk);
-            self.input = joined.freeze();
+            self.input = joined.into();
         }
     }
 
@@ -203,7 +203,7 @@ impl PackageDecoder {
     /// Forgets all buffered bytes.
     pub fn discard(&mut self) {
         self.input = Bytes::new();
-        self.partial = BytesMut::new();
+        self.partial = Vec::new();
     }
 
     fn take(&mut self) -> Result<Option<Package>, DecodeError> {
@@ -239,7 +239,7 @@ impl PackageDecoder {
         if self.partial.len() < HEAD_LEN + head.len {
             return Ok(None);
         }
-        let mut body = core::mem::take(&mut self.partial).freeze();
+        let mut body = Bytes::from(core::mem::take(&mut self.partial));
         body.advance(HEAD_LEN);
         Ok(Some(Package {
             kind: head.kind,
@@ -249,7 +249,7 @@ impl PackageDecoder {
 
     fn keep_partial(&mut self) -> Result<Option<Package>, DecodeError> {
         if !self.input.is_empty() {
-            self.partial = BytesMut::from(self.input.as_ref());
+            self.partial = self.input.to_vec();
             self.input = Bytes::new();
         }
         Ok(None)

@@ -66,20 +66,23 @@ pub(crate) fn utf16_prefix(text: &str, units: usize) -> Option<(&str, &str)> {
 fn repair(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
-    // `utf8_chunks` is lazy: each turn reads one chunk and no further, so the walk is linear.
-    while let Some(chunk) = rest.utf8_chunks().next() {
-        text.push_str(chunk.valid());
-        let bad = rest.get(chunk.valid().len()..).unwrap_or_default();
-        if bad.is_empty() {
-            break;
-        }
+    // Each turn looks no further than to the next nonsense, so the walk is linear.
+    while let Err(error) = core::str::from_utf8(rest) {
+        let (valid, bad) = rest
+            .split_at_checked(error.valid_up_to())
+            .unwrap_or_default();
+        text.push_str(core::str::from_utf8(valid).unwrap_or_default());
         let (character, len) = match surrogates(bad) {
             Some(found) => found,
-            None => (char::REPLACEMENT_CHARACTER, chunk.invalid().len().max(1)),
+            None => (
+                char::REPLACEMENT_CHARACTER,
+                error.error_len().unwrap_or(bad.len()),
+            ),
         };
         text.push(character);
         rest = bad.get(len..).unwrap_or_default();
     }
+    text.push_str(core::str::from_utf8(rest).unwrap_or_default());
     text
 }
 

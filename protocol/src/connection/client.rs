@@ -1,17 +1,18 @@
 //! The client's end: `AwaitResponse -> Working -> closed`.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::pending::Pending;
 use super::{Config, Link, SendError};
 use crate::body::Body;
 use crate::codec::{Codec, CodecError};
-use crate::error::{CloseReason, DecodeError, Dropped, EncodeError};
+use crate::error::{CloseReason, DecodeError, Dropped};
 use crate::handshake::{CODE_OK, HandshakeRequest, HandshakeResponse, Tables};
 use crate::heartbeat::{Due, Heartbeat};
 use crate::json::Json;
@@ -87,8 +88,7 @@ pub struct ClientConnection<J = Value> {
     codec: Codec,
     scratch: Vec<u8>,
     next_id: u64,
-    /// A response carries no route, and its schema is that of the request's route.
-    pending: HashMap<RequestId, Route>,
+    pending: Pending,
     heartbeat: Option<Heartbeat>,
     heartbeat_interval: Option<Duration>,
     handshake_deadline: Instant,
@@ -164,7 +164,7 @@ impl<J: Json> ClientConnection<J> {
             },
             scratch: Vec::new(),
             next_id: 1,
-            pending: HashMap::new(),
+            pending: Pending::default(),
             heartbeat: None,
             heartbeat_interval: None,
             handshake_deadline: now + config.handshake_timeout,
@@ -255,7 +255,7 @@ impl<J: Json> ClientConnection<J> {
         body: J,
     ) -> Result<Frame, CodecError> {
         let body = Document(body);
-        encode(&self.codec, &mut self.scratch, id, route, &body)
+        encode(&self.codec, &mut self.scratch, id, route, Some(&body))
     }
 
     /// Sends a message that the application has encoded itself.
@@ -285,7 +285,7 @@ impl<J: Json> ClientConnection<J> {
 
     /// Forgets a pending request: its response, if one comes, is dropped.
     pub fn forget(&mut self, id: RequestId) {
-        self.pending.remove(&id);
+        self.pending.remove(id);
         if let State::AwaitResponse(early) = &mut self.state {
             early.retain(|message| message.id != Some(id));
         }
@@ -364,7 +364,7 @@ impl<J: Json> ClientConnection<J> {
             self.next_id = if id >= MAX_ID { 1 } else { id + 1 };
             // `next_id` starts at 1 and returns to 1, so the id is never 0.
             if let Some(id) = RequestId::new(id)
-                && !self.pending.contains_key(&id)
+                && !self.pending.contains(id)
             {
                 return id;
             }
@@ -417,7 +417,7 @@ impl<J: Json> ClientConnection<J> {
                 });
             }
             State::Working => {
-                let frame = encode(&self.codec, &mut self.scratch, id, route, body)?;
+                let frame = encode(&self.codec, &mut self.scratch, id, route, Some(body))?;
                 self.link.outbox.push(frame, &self.config)?;
             }
         }
@@ -483,8 +483,8 @@ impl<J: Json> ClientConnection<J> {
         {
             // The schema is known only now. A message that does not fit it is sent without a body,
             // as the browser client does, so that the request is answered all the same.
-            let frame = encode(&self.codec, &mut self.scratch, id, &route, &Document(body))
-                .or_else(|_| encode_empty(&mut self.scratch, id, &route));
+            let mut encode = |body| encode(&self.codec, &mut self.scratch, id, &route, body);
+            let frame = encode(Some(&Document(body))).or_else(|_| encode(None));
             if let Ok(frame) = frame {
                 // Taken already, within the limits: a full queue must not lose them.
                 self.link.outbox.push_control(frame);
@@ -503,7 +503,7 @@ impl<J: Json> ClientConnection<J> {
         let bytes = data.slice_ref(message.body);
         Ok(match &message.head {
             MessageHead::Response { id, error } => {
-                match id.and_then(|id| Some((id, self.pending.remove(&id)?))) {
+                match id.and_then(|id| Some((id, self.pending.remove(id)?))) {
                     Some((id, route)) => {
                         let body = self.codec.body(&route, bytes, message.compressed);
                         ClientEvent::Response {
@@ -562,12 +562,13 @@ impl<J: Json> Outgoing<J> for Document<J> {
     }
 }
 
+/// A request or, without an id, a notify; `None` for an empty body.
 fn encode<J>(
     codec: &Codec,
     scratch: &mut Vec<u8>,
     id: Option<RequestId>,
     route: &str,
-    body: &impl Outgoing<J>,
+    body: Option<&impl Outgoing<J>>,
 ) -> Result<Frame, CodecError> {
     let wire = codec.wire_route(route);
     let head = match id {
@@ -577,23 +578,10 @@ fn encode<J>(
         },
         None => MessageHead::Notify { route: wire },
     };
-    codec.encode(scratch, &head, |out| body.write(codec, route, out))
-}
-
-fn encode_empty(
-    scratch: &mut Vec<u8>,
-    id: Option<RequestId>,
-    route: &str,
-) -> Result<Frame, EncodeError> {
-    let route = route.into();
-    let head = match id {
-        Some(id) => MessageHead::Request {
-            id: Some(id),
-            route,
-        },
-        None => MessageHead::Notify { route },
-    };
-    Frame::build(scratch, PackageKind::Data, |out| head.write(out, false))
+    codec.encode(scratch, &head, |out| match body {
+        Some(body) => body.write(codec, route, out),
+        None => Ok(()),
+    })
 }
 
 /// pomelo sends `{"reason":...}`, pitaya nothing, others may send bare text.
@@ -602,7 +590,7 @@ fn kick_reason<J: Json>(body: &[u8]) -> Option<String> {
         let text = crate::text::decode_utf8(body);
         return (!text.trim().is_empty()).then(|| text.into_owned());
     };
-    let reason = if document.members().is_some() {
+    let reason = if document.is_object() {
         document.get("reason")?.into_owned()
     } else {
         document

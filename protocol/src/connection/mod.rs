@@ -38,6 +38,7 @@
 //! with the handshake, and waits for a handshake for ever.
 
 mod client;
+mod pending;
 mod server;
 
 use std::collections::VecDeque;

@@ -9,7 +9,6 @@ use super::error::{EncodeError, EncodeErrorKind};
 use super::number::{put_float, put_integer, put_number, put_numeric_text, unsuitable};
 use super::table::{Definition, Field, Kind, Shape, Tables};
 use super::varint::put;
-use crate::text;
 
 pub(super) type Result<T> = std::result::Result<T, EncodeError>;
 
@@ -88,7 +87,7 @@ impl<'o, 'a> Slot<'o, 'a> {
             }
         };
         if kind == Kind::Unknown {
-            return Err(EncodeErrorKind::UnknownType(field.type_name.to_string()).into());
+            return Err(EncodeErrorKind::UnknownType(field.type_name.as_ref().to_owned()).into());
         }
         Ok(kind)
     }
@@ -305,14 +304,13 @@ impl<'o, 'a> Serializer for Slot<'o, 'a> {
             return list.close();
         }
         match self.begin("text")? {
-            Kind::Text if self.tables.surrogate_pairs => {
-                put(self.out, text::surrogate_pairs_len(value) as u64);
-                text::write_surrogate_pairs(self.out, value);
-            }
-            Kind::Text => {
-                put(self.out, value.len() as u64);
-                self.out.extend_from_slice(value.as_bytes());
-            }
+            Kind::Text => match self.tables.put_text {
+                Some(put_text) => put_text(self.out, value),
+                None => {
+                    put(self.out, value.len() as u64);
+                    self.out.extend_from_slice(value.as_bytes());
+                }
+            },
             kind => put_numeric_text(self.out, kind, value, self.tables.number_of)?,
         }
         Ok(true)

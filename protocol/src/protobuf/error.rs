@@ -288,8 +288,19 @@ impl<K> Located<K> {
         } else {
             "."
         };
-        self.path = ["[", &index.to_string(), "]", dot, &self.path].concat();
+        self.path = ["[", &decimal(index), "]", dot, &self.path].concat();
     }
+}
+
+/// `to_string` would bring the formatting of numbers into the browser's module, for this alone.
+fn decimal(number: usize) -> String {
+    let mut digits = match number / 10 {
+        0 => String::new(),
+        tens => decimal(tens),
+    };
+    let digit = u32::try_from(number % 10).ok();
+    digits.extend(digit.and_then(|digit| char::from_digit(digit, 10)));
+    digits
 }
 
 impl<K: fmt::Display> fmt::Display for Located<K> {

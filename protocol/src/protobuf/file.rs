@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{SchemaError, SchemaErrorKind};
+use crate::handshake::HandshakeError;
 use crate::json::{Json, map_in_js_order};
 
 /// Definitions nest by hand-written `message` keys, rarely more than three deep; the bound only
@@ -42,9 +43,9 @@ impl<'a> Place<'a> {
         }
     }
 
-    pub(super) fn check_depth(&self) -> Result<(), SchemaError> {
+    pub(super) fn check_depth<E: Mistake>(&self) -> Result<(), E> {
         if self.depth > MAX_NESTING {
-            return Err(self.error(SchemaErrorKind::TooDeep));
+            return Err(E::at(self, || SchemaErrorKind::TooDeep));
         }
         Ok(())
     }
@@ -57,14 +58,28 @@ impl<'a> Place<'a> {
             Some(parent) => [&parent.path(), ".", self.name].concat(),
         }
     }
+}
 
+/// What is told of a mistake in a schema.
+pub(super) trait Mistake {
+    fn at(place: &Place<'_>, kind: impl FnOnce() -> SchemaErrorKind) -> Self;
+}
+
+impl Mistake for SchemaError {
     #[cold]
-    pub(super) fn error(&self, kind: SchemaErrorKind) -> SchemaError {
-        let mut root = self;
+    fn at(place: &Place<'_>, kind: impl FnOnce() -> SchemaErrorKind) -> Self {
+        let mut root = place;
         while let Some(parent) = root.parent {
             root = parent;
         }
-        SchemaError::new(root.name, self.path(), kind)
+        Self::new(root.name, place.path(), kind())
+    }
+}
+
+/// Who connects to a server can do nothing about its schemas.
+impl Mistake for HandshakeError {
+    fn at(_: &Place<'_>, _: impl FnOnce() -> SchemaErrorKind) -> Self {
+        Self::Protos
     }
 }
 
@@ -99,7 +114,7 @@ fn parse_definition(definition: &Value, place: &Place<'_>) -> Result<Value, Sche
                 Some(name),
                 None,
             ) => {
-                let tag = tag(value).map_err(|kind| place.child(name).error(kind))?;
+                let tag = tag(value, &place.child(name))?;
                 let taken = tags.entry(tag.to_string()).or_insert(Value::Null);
                 // The original tests `!!tags[tag]`: an empty name does not take its tag.
                 if taken.as_str().is_none_or(str::is_empty) {
@@ -121,22 +136,23 @@ fn parse_definition(definition: &Value, place: &Place<'_>) -> Result<Value, Sche
 fn object<'v>(value: &'v Value, place: &Place<'_>) -> Result<&'v Map<String, Value>, SchemaError> {
     value
         .as_object()
-        .ok_or_else(|| place.error(SchemaErrorKind::NotAnObject))
+        .ok_or_else(|| Mistake::at(place, || SchemaErrorKind::NotAnObject))
 }
 
-pub(super) fn tag<J: Json>(value: &J) -> Result<u32, SchemaErrorKind> {
-    let tag = match value.as_f64() {
+pub(super) fn tag<J: Json, E: Mistake>(value: &J, place: &Place<'_>) -> Result<u32, E> {
+    match value.as_f64() {
         Some(float) if float.fract() == 0.0 && (0.0..=f64::from(MAX_TAG)).contains(&float) => {
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "an integer in the range of u32"
             )]
             let tag = float as u32;
-            Some(tag)
+            Ok(tag)
         }
-        _ => None,
-    };
-    tag.ok_or_else(|| SchemaErrorKind::BadTag(value.to_text().unwrap_or_default()))
+        _ => Err(E::at(place, || {
+            SchemaErrorKind::BadTag(value.to_text().unwrap_or_default())
+        })),
+    }
 }
 
 #[cfg(test)]

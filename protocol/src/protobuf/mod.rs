@@ -105,10 +105,13 @@ pub use error::{
     DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, SchemaError, SchemaErrorKind,
 };
 
+use file::Mistake;
 pub(crate) use number::number_of;
-use table::{Definition, Tables, Unknown};
+use table::{Definition, Tables};
 
+use crate::handshake::HandshakeError;
 use crate::json::Json;
+use crate::text;
 
 /// Depth to which messages nest, in both directions: half of what `serde_json` allows for the same
 /// value as JSON, so that the stack of a thread, or of a browser, is never in question.
@@ -123,8 +126,19 @@ pub struct Protos(Arc<Set>);
 struct Set {
     tables: Tables,
     text: String,
-    /// Of the text: few ask for it.
-    parsed: OnceLock<Value>,
+    /// Of the text: few ask for it. Boxed so that a client that never does has no use for the
+    /// code of a [`Value`].
+    parsed: OnceLock<Arc<dyn Parsed>>,
+}
+
+trait Parsed: Send + Sync {
+    fn value(&self) -> &Value;
+}
+
+impl Parsed for Value {
+    fn value(&self) -> &Value {
+        self
+    }
 }
 
 impl Default for Set {
@@ -149,7 +163,7 @@ impl Protos {
     /// [`SchemaError`] for what cannot work: a definition that is no object, a tag that is no
     /// integer or out of range, a type that nothing defines.
     pub fn parse(file: &Value) -> Result<Self, SchemaError> {
-        Self::compile(&file::parse(file)?, Unknown::Refuse)
+        Self::compile::<_, _, true>(&file::parse(file)?)
     }
 
     /// [`parse`](Self::parse) from text.
@@ -178,11 +192,16 @@ impl Protos {
     ///
     /// [`SchemaError`] if `parsed` is not of the parsed form.
     pub fn from_parsed<J: Json>(parsed: &J) -> Result<Self, SchemaError> {
-        Self::compile(parsed, Unknown::Keep)
+        Self::compile::<_, _, false>(parsed)
     }
 
-    fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Self, SchemaError> {
-        let tables = table::compile(parsed, unknown)?;
+    /// [`from_parsed`](Self::from_parsed) in a handshake.
+    pub(crate) fn received<J: Json>(parsed: &J) -> Result<Self, HandshakeError> {
+        Self::compile::<_, _, false>(parsed)
+    }
+
+    fn compile<J: Json, E: Mistake, const STRICT: bool>(parsed: &J) -> Result<Self, E> {
+        let tables = table::compile::<J, E, STRICT>(parsed)?;
         Ok(Self(Arc::new(Set {
             tables,
             text: parsed.to_text().unwrap_or_default(),
@@ -196,7 +215,7 @@ impl Protos {
     #[must_use]
     pub fn with_surrogate_pairs(&self) -> Self {
         let mut tables = self.0.tables.clone();
-        tables.surrogate_pairs = true;
+        tables.put_text = Some(put_surrogate_pairs);
         Self(Arc::new(Set {
             tables,
             parsed: self.0.parsed.clone(),
@@ -207,8 +226,8 @@ impl Protos {
     /// The parsed form, its members in the order of the original.
     pub fn parsed(&self) -> &Value {
         let set = &self.0;
-        set.parsed
-            .get_or_init(|| serde_json::from_str(&set.text).unwrap_or_default())
+        let parse = || serde_json::from_str::<Value>(&set.text).unwrap_or_default();
+        set.parsed.get_or_init(|| Arc::new(parse())).value()
     }
 
     /// The parsed form as the original's `JSON.stringify` writes it. Made once.
@@ -242,6 +261,11 @@ impl Protos {
         keys.map(String::as_str)
             .filter(|route| !route.starts_with(file::GLOBAL))
     }
+}
+
+fn put_surrogate_pairs(out: &mut Vec<u8>, value: &str) {
+    varint::put(out, text::surrogate_pairs_len(value) as u64);
+    text::write_surrogate_pairs(out, value);
 }
 
 impl fmt::Debug for Protos {

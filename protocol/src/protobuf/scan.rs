@@ -164,5 +164,5 @@ fn skip_payloads(field: &Field, count: usize, reader: &mut Reader<'_>) -> Result
 
 #[cold]
 pub(super) fn unknown_type(field: &Field) -> DecodeError {
-    DecodeErrorKind::UnknownType(field.type_name.to_string()).into()
+    DecodeErrorKind::UnknownType(field.type_name.as_ref().to_owned()).into()
 }

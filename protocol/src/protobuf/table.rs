@@ -2,11 +2,12 @@
 //! each other in circles, indices may too.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::error::{SchemaError, SchemaErrorKind};
-use super::file::{GLOBAL, MESSAGES, Place, TAGS, tag};
+use super::error::SchemaErrorKind;
+use super::file::{GLOBAL, MESSAGES, Mistake, Place, TAGS, tag};
 use crate::json::Json;
+use crate::names::{Names, Routes};
 
 /// Tags below this are found by index: one byte of head has room for 15, two bytes for 2047, but
 /// files number their fields from 1 on.
@@ -85,7 +86,7 @@ pub(super) enum Shape {
 pub(super) struct Field {
     /// Of this field in its definition.
     pub(super) index: u32,
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// As written in the schema, for errors.
     pub(super) type_name: Box<str>,
     pub(super) head: u32,
@@ -102,18 +103,16 @@ pub(super) struct Definition {
     pub(super) required: FieldSet,
     /// Fields whose absence and emptiness are the same on the wire.
     pub(super) lists: Box<[u32]>,
-    by_name: Box<[u32]>,
+    by_name: Names,
     dense: Box<[u32]>,
     sparse: Box<[(u32, u32)]>,
 }
 
 impl Definition {
-    fn new(fields: Vec<Field>, tags: &[(u32, u32)]) -> Self {
+    fn new(fields: Vec<Field>, by_name: Names, tags: &[(u32, u32)]) -> Self {
         let mut required = FieldSet::default();
         let mut lists = Vec::new();
-        let mut by_name = Vec::with_capacity(fields.len());
         for (field, index) in fields.iter().zip(0_u32..) {
-            by_name.push(index);
             if field.required {
                 required.insert(index);
             }
@@ -121,7 +120,6 @@ impl Definition {
                 lists.push(index);
             }
         }
-        by_name.sort_by_key(|&index| name_of(&fields, index));
         let mut dense = Vec::new();
         let mut sparse = Vec::new();
         for &(tag, index) in tags {
@@ -141,7 +139,7 @@ impl Definition {
         Self {
             required,
             lists: lists.into(),
-            by_name: by_name.into(),
+            by_name,
             dense: dense.into(),
             sparse: sparse.into(),
             fields: fields.into(),
@@ -172,16 +170,8 @@ impl Definition {
     }
 
     pub(super) fn by_name(&self, name: &str) -> Option<&Field> {
-        let place = self
-            .by_name
-            .binary_search_by(|&index| name_of(&self.fields, index).cmp(&Some(name)))
-            .ok()?;
-        self.field(*self.by_name.get(place)?)
+        self.field(self.by_name.get(name)?)
     }
-}
-
-fn name_of(fields: &[Field], index: u32) -> Option<&str> {
-    fields.get(index as usize).map(|field| &*field.name)
 }
 
 /// A set of field indices: no allocation for messages of up to 64 fields.
@@ -263,12 +253,13 @@ impl FieldSet {
 /// A compiled schema set.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
-    /// See [`Protos::with_surrogate_pairs`](super::Protos::with_surrogate_pairs).
-    pub(super) surrogate_pairs: bool,
+    /// Writes a text and its length, if not as plain UTF-8; see
+    /// [`Protos::with_surrogate_pairs`](super::Protos::with_surrogate_pairs).
+    pub(super) put_text: Option<fn(&mut Vec<u8>, &str)>,
     /// See [`Json::number_of`].
     pub(super) number_of: fn(&str) -> f64,
     definitions: Vec<Definition>,
-    routes: HashMap<Box<str>, u32>,
+    routes: Routes,
     /// Stands in for an index that is none of the above, so that looking one up cannot fail.
     empty: Definition,
 }
@@ -276,11 +267,11 @@ pub(super) struct Tables {
 impl Default for Tables {
     fn default() -> Self {
         Self {
-            surrogate_pairs: false,
+            put_text: None,
             // Without a field there is nothing to read.
             number_of: |_| f64::NAN,
             definitions: Vec::new(),
-            routes: HashMap::new(),
+            routes: Routes::default(),
             empty: Definition::default(),
         }
     }
@@ -293,7 +284,7 @@ impl Tables {
     }
 
     pub(super) fn route(&self, route: &str) -> Option<u32> {
-        self.routes.get(route).copied()
+        self.routes.get(route)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -301,27 +292,22 @@ impl Tables {
     }
 }
 
-/// Whether a type that nothing defines is a mistake now or when the field is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
-    Refuse,
-    Keep,
-}
-
-/// Compiles the parsed form.
-pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, SchemaError> {
+/// Compiles the parsed form. With `STRICT` a type that nothing defines is a mistake now, otherwise
+/// when the field is used.
+pub(super) fn compile<J: Json, E: Mistake, const STRICT: bool>(parsed: &J) -> Result<Tables, E> {
     let file = members(parsed, &Place::route(""))?;
-    let mut compiler = Compiler {
+    let mut compiler = Compiler::<J, E, STRICT> {
         parsed,
-        routes: HashMap::new(),
-        definitions: Vec::new(),
+        routes: Routes::new(
+            file.iter()
+                .map(|(route, _)| route.as_ref().into())
+                .zip(0..)
+                .collect(),
+        ),
+        definitions: vec![Definition::default(); file.len()],
         entries: Vec::new(),
         mistakes: Vec::new(),
     };
-    for ((route, _), index) in file.iter().zip(0_u32..) {
-        compiler.routes.insert(route.as_ref().into(), index);
-        compiler.definitions.push(Definition::default());
-    }
     for ((route, definition), index) in file.iter().zip(0_u32..) {
         compiler.definition(definition.as_ref(), index, &Place::route(route))?;
     }
@@ -333,15 +319,12 @@ pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, S
         ..
     } = compiler;
     let is_entry = |index, name: &str| entries.contains(&index) && matches!(name, "key" | "value");
-    match mistakes
-        .into_iter()
-        .find(|(index, name, _)| !is_entry(*index, name))
-    {
-        Some((_, _, mistake)) if unknown == Unknown::Refuse => return Err(mistake),
-        _ => {}
+    let mut mistakes = mistakes.into_iter();
+    if let Some((_, _, mistake)) = mistakes.find(|(index, name, _)| !is_entry(*index, name)) {
+        return Err(mistake);
     }
     Ok(Tables {
-        surrogate_pairs: false,
+        put_text: None,
         number_of: J::number_of,
         definitions,
         routes,
@@ -352,21 +335,21 @@ pub(super) fn compile<J: Json>(parsed: &J, unknown: Unknown) -> Result<Tables, S
 /// The members of an object.
 type Members<'p, J> = Vec<(Cow<'p, str>, Cow<'p, J>)>;
 
-fn members<'p, J: Json>(value: &'p J, place: &Place<'_>) -> Result<Members<'p, J>, SchemaError> {
+fn members<'p, J: Json, E: Mistake>(value: &'p J, place: &Place<'_>) -> Result<Members<'p, J>, E> {
     value
         .members()
-        .ok_or_else(|| place.error(SchemaErrorKind::NotAnObject))
+        .ok_or_else(|| E::at(place, || SchemaErrorKind::NotAnObject))
 }
 
-struct Compiler<'p, J> {
+struct Compiler<'p, J, E, const STRICT: bool> {
     parsed: &'p J,
-    routes: HashMap<Box<str>, u32>,
+    routes: Routes,
     definitions: Vec<Definition>,
     /// Messages that are entries of a `map` or `obj` somewhere. The types of their `key` and
     /// `value` are looked up there, so they need not be known in the message itself.
     entries: Vec<u32>,
-    /// Fields of unknown type: index of the message, name of the field, the error.
-    mistakes: Vec<(u32, String, SchemaError)>,
+    /// If `STRICT`, fields of unknown type: index of the message, name of the field, the error.
+    mistakes: Vec<(u32, String, E)>,
 }
 
 /// The messages a definition can name: its own, then the globals. Not those of the definitions
@@ -374,29 +357,11 @@ struct Compiler<'p, J> {
 struct Scope<'s, J> {
     messages: Option<&'s J>,
     /// Of its own messages, by name.
-    indices: Names<'s>,
+    indices: Names,
 }
 
-/// Names and their indices, in the order of the names: smaller than one more kind of hash table.
-struct Names<'s>(Vec<(&'s str, u32)>);
-
-impl<'s> Names<'s> {
-    fn new(mut names: Vec<(&'s str, u32)>) -> Self {
-        names.sort_unstable();
-        Self(names)
-    }
-
-    fn get(&self, name: &str) -> Option<u32> {
-        let place = self
-            .0
-            .binary_search_by(|&(known, _)| known.cmp(name))
-            .ok()?;
-        self.0.get(place).map(|&(_, index)| index)
-    }
-}
-
-impl<J: Json> Compiler<'_, J> {
-    fn definition(&mut self, parsed: &J, index: u32, place: &Place<'_>) -> Result<(), SchemaError> {
+impl<J: Json, E: Mistake, const STRICT: bool> Compiler<'_, J, E, STRICT> {
+    fn definition(&mut self, parsed: &J, index: u32, place: &Place<'_>) -> Result<(), E> {
         place.check_depth()?;
         let own = members(parsed, place)?;
         let messages = parsed.get(MESSAGES);
@@ -408,7 +373,7 @@ impl<J: Json> Compiler<'_, J> {
         for (name, message) in &nested {
             let index = u32::try_from(self.definitions.len()).unwrap_or(u32::MAX);
             self.definitions.push(Definition::default());
-            names.push((name.as_ref(), index));
+            names.push((name.as_ref().into(), index));
             self.definition(message.as_ref(), index, &place.child(name))?;
         }
         let scope = Scope {
@@ -426,19 +391,18 @@ impl<J: Json> Compiler<'_, J> {
             let place = place.child(name);
             let number = u32::try_from(fields.len()).unwrap_or(u32::MAX);
             let (tag, field) = self.field(name, number, field.as_ref(), &scope, &place)?;
-            if field.kind == Kind::Unknown {
+            if STRICT && field.kind == Kind::Unknown {
                 let type_name = field.type_name.to_string();
-                let mistake = match field.shape {
+                let mistake = E::at(&place, || match field.shape {
                     Shape::Entries { .. } => SchemaErrorKind::BadEntry(type_name),
                     Shape::Single | Shape::Counted | Shape::Repeated => {
                         SchemaErrorKind::UnknownType(type_name)
                     }
-                };
-                self.mistakes
-                    .push((index, name.to_string(), place.error(mistake)));
+                });
+                self.mistakes.push((index, name.to_string(), mistake));
             }
+            names.push((Arc::clone(&field.name), number));
             fields.push(field);
-            names.push((name.as_ref(), number));
             own_tags.push((tag, number));
         }
         let indices = Names::new(names);
@@ -452,7 +416,7 @@ impl<J: Json> Compiler<'_, J> {
             None => own_tags,
         };
         if let Some(slot) = self.definitions.get_mut(index as usize) {
-            *slot = Definition::new(fields, &tags);
+            *slot = Definition::new(fields, indices, &tags);
         }
         Ok(())
     }
@@ -464,15 +428,15 @@ impl<J: Json> Compiler<'_, J> {
         parsed: &J,
         scope: &Scope<'_, J>,
         place: &Place<'_>,
-    ) -> Result<(u32, Field), SchemaError> {
+    ) -> Result<(u32, Field), E> {
         let (Some(option), Some(type_name), Some(number)) = (
             text(parsed, "option"),
             text(parsed, "type"),
             parsed.get("tag"),
         ) else {
-            return Err(place.error(SchemaErrorKind::NotAField));
+            return Err(E::at(place, || SchemaErrorKind::NotAField));
         };
-        let tag = tag(number.as_ref()).map_err(|kind| place.error(kind))?;
+        let tag = tag(number.as_ref(), place)?;
         let kind = self.kind(&type_name, scope);
         let (shape, kind) = match option.as_str() {
             "map" | "obj" => {
@@ -515,7 +479,7 @@ impl<J: Json> Compiler<'_, J> {
     }
 
     fn global(&self, name: &str) -> Option<u32> {
-        self.routes.get([GLOBAL, name].concat().as_str()).copied()
+        self.routes.get(&[GLOBAL, name].concat())
     }
 
     /// The kinds of key and value of a `map` or `obj`. pinus-protobuf 1.7.4 encoder.js takes only

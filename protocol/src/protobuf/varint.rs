@@ -44,8 +44,14 @@ pub(super) fn patch(out: &mut Vec<u8>, at: usize, width: usize, value: usize) {
 
 fn patch_long(out: &mut Vec<u8>, at: usize, width: usize, value: usize) {
     let (bytes, len) = bytes(value as u64);
-    let bytes = bytes.get(..len).unwrap_or_default();
-    out.splice(at..at + width, bytes.iter().copied());
+    let end = out.len();
+    // Room first, so that what follows moves once.
+    out.resize(end.max(end + len - width), 0);
+    out.copy_within(at + width..end, at + len);
+    out.truncate(end + len - width);
+    if let (Some(place), Some(bytes)) = (out.get_mut(at..at + len), bytes.get(..len)) {
+        place.copy_from_slice(bytes);
+    }
 }
 
 /// The number of bytes `value` takes.
