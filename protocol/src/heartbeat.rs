@@ -22,8 +22,8 @@ pub(crate) enum Due {
 
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    /// Clients: the pace and the next own heartbeat.
-    pace: Option<(Duration, Instant)>,
+    /// Clients: the pace and the next own heartbeat. A server has none, and many of these.
+    pace: Option<Box<(Duration, Instant)>>,
     patience: Duration,
     deadline: Instant,
 }
@@ -43,7 +43,7 @@ impl Heartbeat {
     pub(crate) fn client(now: Instant, interval: Duration) -> Self {
         let patience = interval.saturating_mul(2).saturating_add(GAP);
         Self {
-            pace: Some((interval, now + interval)),
+            pace: Some(Box::new((interval, now + interval))),
             patience,
             deadline: now + patience,
         }
@@ -56,14 +56,15 @@ impl Heartbeat {
 
     pub(crate) fn next_deadline(&self) -> Instant {
         self.pace
-            .map_or(self.deadline, |(_, next)| next.min(self.deadline))
+            .as_deref()
+            .map_or(self.deadline, |(_, next)| self.deadline.min(*next))
     }
 
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if now >= self.deadline {
             return Due::Dead;
         }
-        match &mut self.pace {
+        match self.pace.as_deref_mut() {
             Some((interval, next)) if now >= *next => {
                 // From now, not from `next`: a stalled client must not catch up in a burst.
                 *next = now + *interval;

@@ -154,8 +154,8 @@ impl Outbox {
     fn pop(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
-        if self.frames.is_empty() && self.frames.capacity() > 64 {
-            // A burst must not stay reserved for the rest of a quiet connection.
+        if self.frames.is_empty() {
+            // Nothing stays reserved for the rest of a quiet connection.
             self.frames = VecDeque::new();
         }
         Some(frame)

@@ -23,7 +23,7 @@ impl Driver {
     }
 
     pub(super) fn ignored(&mut self, why: &str, turn: &mut Turn<'_, '_>) {
-        tracing::trace!(peer = %self.peer, why, "ignored");
+        tracing::trace!(peer = ?self.peer(), why, "ignored");
         turn.traffic.ignored += 1;
         self.charge(1, turn);
     }
@@ -38,7 +38,7 @@ impl Driver {
     ) {
         self.charge(1, turn);
         if !self.front.hybrid.forward_messages
-            && route.split('.').next() != Some(self.app.server_type())
+            && route.split('.').next() != Some(self.app().server_type())
         {
             turn.traffic.ignored += 1;
             return;
@@ -65,7 +65,14 @@ impl Driver {
             Some(_) => turn.traffic.requests += 1,
             None => turn.traffic.notifies += 1,
         }
-        let rest = dispatch::begin(&mut turn.batch, &self.app, session, id, route, body);
+        let rest = dispatch::begin(
+            &mut turn.batch,
+            self.counted.app(),
+            session,
+            id,
+            route,
+            body,
+        );
         if let Some(rest) = rest {
             self.running.push_polled(rest);
         }
@@ -95,7 +102,8 @@ impl Driver {
         match &hybrid.handshake {
             None => self.machine.accept(self.front.now(), None),
             Some(answer) => {
-                let answer = answer(request, self.peer);
+                let Some(early) = &self.early else { return };
+                let answer = answer(request, early.peer);
                 self.running
                     .push(Box::pin(async { Done::Handshake(answer.await) }));
             }

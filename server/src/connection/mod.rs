@@ -9,6 +9,7 @@ mod running;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(crate) use self::counted::Counted;
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, Input, Socket, Stop, Told, Transport, Used, open, return_buffer, take_buffer,
+    CloseMethod, Input, Socket, Stopping, Told, Transport, Used, open, return_buffer, take_buffer,
     with_buffer,
 };
 use crate::dispatch::Batch;
@@ -43,30 +44,29 @@ const MAX_OUTGOING: usize = 64 * 1024;
 /// No `async fn`: a connection is as large as this future, and what is only needed to begin or to
 /// end it is on the heap meanwhile.
 pub(crate) fn run(
-    app: App,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: Arc<Stop>,
+    stop: Stopping,
     counted: Counted,
 ) -> impl Future<Output = ()> + Send {
-    let opening = Box::pin(opened(app, stream, peer, stop, counted));
+    let opening = Box::pin(opened(stream, peer, stop, counted));
     async {
-        let Some((mut driver, first)) = opening.await else {
+        let Some(mut driver) = opening.await else {
             return;
         };
-        driver.run(first).await;
+        driver.run().await;
         Box::pin(driver.finish()).await;
     }
 }
 
-/// Finds out who is there and what it speaks; answers the connection and what came with it.
+/// Finds out who is there and what it speaks.
 async fn opened(
-    app: App,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: Arc<Stop>,
+    stop: Stopping,
     counted: Counted,
-) -> Option<(Driver, Vec<u8>)> {
+) -> Option<Driver> {
+    let app = counted.app();
     let front = Arc::clone(app.front()?);
     // The time to the handshake's ack begins here, whatever comes before the first package.
     let accepted = front.now();
@@ -94,9 +94,10 @@ async fn opened(
     let driver = Driver {
         machine: ServerConnection::new(accepted, Arc::clone(&tables)),
         socket: opened.socket,
-        peer: opened.peer,
         transport: opened.transport,
         early: Some(Box::new(Early {
+            peer: opened.peer,
+            first: opened.first,
             out: opened.out,
             offered,
             tables,
@@ -120,13 +121,15 @@ async fn opened(
         key: None,
         front,
         stop,
-        app,
     };
-    Some((driver, opened.first))
+    Some(driver)
 }
 
 /// What a connection has until its handshake is finished.
 struct Early {
+    peer: SocketAddr,
+    /// What came with the bytes that told what the client speaks.
+    first: Vec<u8>,
     /// What is to be written; later the session's mailbox has it.
     out: Outgoing,
     offered: Arc<Offered>,
@@ -155,11 +158,9 @@ impl Turn<'_, '_> {
 }
 
 struct Driver {
-    app: App,
     front: Arc<Front>,
-    stop: Arc<Stop>,
+    stop: Stopping,
     socket: Socket,
-    peer: SocketAddr,
     machine: ServerConnection,
     transport: Transport,
     /// To the handshake's ack.
@@ -196,8 +197,7 @@ struct Driver {
 
 impl Driver {
     /// Until the connection has ended and the rest is written, or cannot be.
-    async fn run(&mut self, first: Vec<u8>) {
-        let mut first = Some(first);
+    async fn run(&mut self) {
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         poll_fn(|context| {
             let now = Instant::now();
@@ -209,12 +209,13 @@ impl Driver {
                 traffic: Traffic::default(),
             };
             self.attend();
-            if let Some(first) = first.take() {
+            let first = self.early.as_mut().map(|early| mem::take(&mut early.first));
+            if let Some(first) = first.filter(|first| !first.is_empty()) {
                 self.received(first.len(), &mut turn);
                 self.feed(&first, &mut turn);
             }
             let ended = self.turn(&mut turn, timer.as_mut());
-            self.app.metrics().add(&mut turn.traffic);
+            self.app().metrics().add(&mut turn.traffic);
             self.counted.running(self.running.len());
             ended
         })
@@ -227,6 +228,9 @@ impl Driver {
         if let Some(early) = &mut self.early {
             // It is the flag that counts; this only wakes the task.
             let _ = early.stopped.as_mut().poll(turn.batch.context);
+        }
+        if self.stop.is_cut() {
+            return Poll::Ready(());
         }
         if self.stopping.is_none() && self.stop.is_ordered() {
             let drain = self.front.hybrid.drain_timeout;
@@ -359,7 +363,7 @@ impl Driver {
                 }
                 reason => Ended::Because(reason),
             };
-            self.app.metrics().closed(why);
+            self.app().metrics().closed(why);
         }
         // What the peer sent meanwhile is taken: unread bytes would turn the close into a reset,
         // which may overtake the kick.
@@ -384,7 +388,21 @@ impl Driver {
                 Poll::Pending
             }
         });
-        tokio::join!(rest, calls);
+        let ended = async { tokio::join!(rest, calls) };
+        tokio::select! {
+            _ = ended => {}
+            () = self.stop.cut_off() => {}
+        }
+    }
+
+    fn app(&self) -> &App {
+        self.counted.app()
+    }
+
+    /// The client's address.
+    fn peer(&self) -> Option<SocketAddr> {
+        let early = self.early.as_ref().map(|early| early.peer);
+        early.or_else(|| Some(self.session.as_ref()?.remote_address()))
     }
 
     /// Whether the peer gets nothing more: it is gone or does not read.
@@ -455,7 +473,7 @@ impl Driver {
     /// What the transport itself has to say.
     fn reply(&mut self, replies: &mut Vec<u8>) {
         if !replies.is_empty() {
-            let replies = std::mem::take(replies).into();
+            let replies = mem::take(replies).into();
             self.push_own(|out| out.push_raw(replies));
         }
     }
@@ -568,12 +586,18 @@ impl Driver {
                 let Some(early) = self.early.take() else {
                     return;
                 };
-                let Early { out, tables, .. } = *early;
+                let Early {
+                    peer,
+                    out,
+                    tables,
+                    stopped,
+                    ..
+                } = *early;
                 let socket = self.socket.shared();
-                let sessions = self.app.sessions();
+                let sessions = self.app().sessions();
                 // From here the session hears of a stop, and until here `early` did.
-                self.session = Some(sessions.create(self.peer, tables, out, socket));
-                drop(early.stopped);
+                self.session = Some(sessions.create(peer, tables, out, socket));
+                drop(stopped);
             }
             ServerEvent::Request { id, route, body } => {
                 self.call(Some(id), route, body, turn);
@@ -582,7 +606,7 @@ impl Driver {
                 self.call(None, route, body, turn);
             }
             ServerEvent::Closed(reason) => {
-                tracing::debug!(peer = %self.peer, %reason, "connection closed");
+                tracing::debug!(peer = ?self.peer(), %reason, "connection closed");
                 self.transmit(turn);
                 if !self.closed_by_peer {
                     self.push_own(Outgoing::push_close);
@@ -598,10 +622,10 @@ impl Driver {
                 self.closed = Some(reason);
             }
             ServerEvent::Dropped(dropped) => {
-                tracing::trace!(peer = %self.peer, %dropped, "message ignored");
+                tracing::trace!(peer = ?self.peer(), %dropped, "message ignored");
                 self.ignored("message dropped", turn);
             }
-            other => tracing::trace!(peer = %self.peer, event = ?other, "ignored"),
+            other => tracing::trace!(peer = ?self.peer(), event = ?other, "ignored"),
         }
     }
 }
@@ -625,10 +649,11 @@ mod tests {
 
     #[test]
     fn what_a_connection_holds_while_nothing_happens_is_small() {
-        fn size<A, B, C, D, E, R>(_: fn(A, B, C, D, E) -> R) -> usize {
+        fn size<A, B, C, D, R>(_: fn(A, B, C, D) -> R) -> usize {
             size_of::<R>()
         }
         let size = size(run);
-        assert!(size <= 900, "{size} bytes");
+        assert!(size <= 656, "{size} bytes");
+        assert!(crate::session::size() <= 288);
     }
 }

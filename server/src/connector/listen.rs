@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Hybrid, Phase, Stop, stopped};
+use super::stop::{Stop, Stopping};
+use super::{Hybrid, Phase, stopped};
 use crate::app::App;
 use crate::connection::{self, Counted};
 use crate::metrics::Refusal;
@@ -33,12 +34,15 @@ pub(crate) async fn serve(
         let app = app.clone();
         flushers.spawn(async move { app.sessions().flusher().run(lane, app.metrics()).await });
     }
-    let mut connections = JoinSet::new();
+    // Whatever ends this ends them.
+    let cut = Cut {
+        app: &app,
+        stop: &stop,
+    };
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut phase) => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     // Without a package and without a session, as pomelo does.
@@ -49,11 +53,10 @@ pub(crate) async fn serve(
                     drop(stream.set_nodelay(true));
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let counted = Counted::new(app.clone());
-                    connections.spawn(connection::run(
-                        app.clone(),
+                    tokio::spawn(connection::run(
                         stream,
                         peer,
-                        Arc::clone(&stop),
+                        Stopping::new(&stop),
                         counted,
                     ));
                 }
@@ -68,10 +71,23 @@ pub(crate) async fn serve(
     drop(listener);
     stop.order();
     app.sessions().for_each(Session::wake);
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limit, all).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections did not end in time");
-        connections.shutdown().await;
+    if tokio::time::timeout(limit, stop.all_ended()).await.is_err() {
+        tracing::warn!(left = stop.connections(), "connections did not end in time");
+        drop(cut);
+        stop.all_ended().await;
+    }
+}
+
+/// Ends all connections where they are when it is dropped.
+struct Cut<'a> {
+    app: &'a App,
+    stop: &'a Stop,
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.stop.cut();
+        self.app.sessions().for_each(Session::wake);
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) use self::open::{open, return_buffer, take_buffer, with_buffer};
 pub(crate) use self::options::Encode;
 pub use self::options::{CloseMethod, Hybrid, Refused};
 pub(crate) use self::socket::Socket;
-pub(crate) use self::stop::{Stop, Told};
+pub(crate) use self::stop::{Stopping, Told};
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
 pub(crate) use self::transport::{Input, Transport};

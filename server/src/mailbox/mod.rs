@@ -80,7 +80,7 @@ pub(crate) enum Look {
 #[derive(Debug, Default)]
 struct Queue {
     out: Outgoing,
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
     /// Nothing is taken any more.
     ended: bool,
     /// Frames that wait for company: they are not written before a release.
@@ -263,7 +263,7 @@ impl Mailbox {
         if mem::replace(&mut queue.ended, true) {
             return Due::Nothing;
         }
-        queue.ending = Some(ending);
+        queue.ending = Some(Box::new(ending));
         self.urgent.store(true, Ordering::Release);
         match queue.keeper {
             Keeper::Task => Due::Nothing,
@@ -287,7 +287,10 @@ impl Mailbox {
         }
         let mut queue = lock(&self.queue);
         self.urgent.store(false, Ordering::Relaxed);
-        queue.ending.take().map_or(Look::Heavy, Look::Ending)
+        match queue.ending.take() {
+            Some(ending) => Look::Ending(*ending),
+            None => Look::Heavy,
+        }
     }
 
     /// Writes in the middle of a turn, and answers how many bytes the socket did not take. What goes
@@ -326,7 +329,7 @@ impl Mailbox {
     ) -> Settled {
         let mut queue = lock(&self.queue);
         if let Some(ending) = queue.ending.take() {
-            return Settled::Ending(ending);
+            return Settled::Ending(*ending);
         }
         match queue.out.write(socket) {
             Ok(written) => traffic.bytes_out += written as u64,

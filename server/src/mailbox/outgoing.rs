@@ -19,10 +19,6 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Room for this many waiting frames is kept while nothing waits; what a crowd needed is given
-/// back.
-const KEPT: usize = 64;
-
 /// WebSocket close with code 1000 and no reason, as pomelo sends it.
 const WS_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
 
@@ -33,7 +29,12 @@ const WS_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
 pub(crate) struct Outgoing {
     /// Empty: nothing waits.
     first: Bytes,
-    rest: VecDeque<Bytes>,
+    /// On the heap, and only there: quiet connections are many.
+    #[expect(
+        clippy::box_collection,
+        reason = "rare, and so not a part of every connection's size"
+    )]
+    rest: Option<Box<VecDeque<Bytes>>>,
     /// The sum of all lengths.
     bytes: usize,
     websocket: bool,
@@ -50,7 +51,7 @@ impl Outgoing {
 
     /// How many frames wait.
     pub(crate) fn len(&self) -> usize {
-        usize::from(!self.is_empty()) + self.rest.len()
+        usize::from(!self.is_empty()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     /// Bytes that wait.
@@ -71,7 +72,7 @@ impl Outgoing {
         if self.first.is_empty() {
             self.first = bytes;
         } else if !bytes.is_empty() {
-            self.rest.push_back(bytes);
+            self.rest.get_or_insert_default().push_back(bytes);
         }
     }
 
@@ -92,7 +93,7 @@ impl Outgoing {
 
     pub(super) fn clear(&mut self) {
         self.first = Bytes::new();
-        self.rest = VecDeque::new();
+        self.rest = None;
         self.bytes = 0;
     }
 
@@ -110,7 +111,7 @@ impl Outgoing {
     ) -> io::Result<usize> {
         let mut sum = 0;
         while !self.first.is_empty() {
-            let written = if self.rest.is_empty() {
+            let written = if self.rest.is_none() {
                 socket(&[IoSlice::new(&self.first)])
             } else {
                 self.gathered(&mut socket)
@@ -134,7 +135,7 @@ impl Outgoing {
         &self,
         socket: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let all = std::iter::once(&self.first).chain(&self.rest);
+        let all = std::iter::once(&self.first).chain(self.rest.iter().flat_map(|rest| rest.iter()));
         if self.bytes <= GATHERED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
@@ -157,15 +158,9 @@ impl Outgoing {
         self.bytes = self.bytes.saturating_sub(written);
         while written >= self.first.len() {
             written -= self.first.len();
-            match self.rest.pop_front() {
-                Some(next) => self.first = next,
-                None => {
-                    self.first = Bytes::new();
-                    if self.rest.capacity() > KEPT {
-                        self.rest = VecDeque::new();
-                    }
-                    return;
-                }
+            self.first = self.next();
+            if self.first.is_empty() {
+                return;
             }
         }
         self.first.advance(written);
@@ -175,19 +170,28 @@ impl Outgoing {
         if self.first.is_empty() {
             return None;
         }
-        let next = self.rest.pop_front().unwrap_or_default();
+        let next = self.next();
         let first = mem::replace(&mut self.first, next);
         self.bytes -= first.len();
         Some(first)
     }
 
+    /// Takes the one behind the first out; empty if there is none.
+    fn next(&mut self) -> Bytes {
+        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        next.unwrap_or_else(|| {
+            self.rest = None;
+            Bytes::new()
+        })
+    }
+
     /// Makes one WebSocket message of everything that waits: one head in place of many.
     pub(super) fn join(&mut self) {
-        // A frame alone has its head already.
-        if !self.websocket || self.rest.is_empty() {
+        let (true, Some(rest)) = (self.websocket, &mut self.rest) else {
+            // A frame alone has its head already.
             return;
-        }
-        for bytes in std::iter::once(&mut self.first).chain(&mut self.rest) {
+        };
+        for bytes in std::iter::once(&mut self.first).chain(rest.iter_mut()) {
             let head = head_len(bytes);
             bytes.advance(head);
             self.bytes -= head;
@@ -195,7 +199,7 @@ impl Outgoing {
         let head = Bytes::from(websocket_head(self.bytes));
         self.bytes += head.len();
         let first = mem::replace(&mut self.first, head);
-        self.rest.push_front(first);
+        rest.push_front(first);
     }
 }
 
@@ -277,7 +281,7 @@ mod tests {
             taken.extend(written(&mut out, usize::MAX, piece));
             assert_eq!(taken, expected);
             assert!(out.is_empty() && out.bytes() == 0);
-            assert_eq!(out.rest.capacity(), 0, "a crowd's room is given back");
+            assert!(out.rest.is_none(), "a crowd's room is given back");
         }
     }
 

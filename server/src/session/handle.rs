@@ -603,3 +603,8 @@ impl Drop for Owned {
         drop(self.0.mailbox().disconnect());
     }
 }
+
+#[cfg(test)]
+pub(crate) fn size() -> usize {
+    size_of::<Inner>()
+}

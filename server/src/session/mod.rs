@@ -11,8 +11,9 @@ mod uid;
 pub use self::backend::BackendSessionService;
 pub use self::copy::{BackendSession, FrontendSession, RequestSession};
 pub(crate) use self::handle::Owned;
+#[cfg(test)]
+pub(crate) use self::handle::size;
 pub use self::handle::{ClosedSession, Session, SessionData};
 pub use self::service::SessionService;
-pub(crate) use self::statistics::Connected;
 pub use self::statistics::{ConnectionStatistics, Login};
 pub use self::uid::Uid;

@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::table::Table;
 use super::{SessionService, Uid};
 
 /// Connections and logins of one frontend at one moment: pomelo's connection statistics, under
@@ -86,19 +85,12 @@ impl SessionService {
         }
     }
 
-    /// Counts a connection until the answer is dropped.
-    pub(crate) fn connected(&self) -> Connected {
+    /// Counts a connection, until [`disconnected`](Self::disconnected).
+    pub(crate) fn connected(&self) {
         self.table.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(Arc::clone(&self.table))
     }
-}
 
-/// An open connection.
-#[derive(Debug)]
-pub(crate) struct Connected(Arc<Table>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn disconnected(&self) {
+        self.table.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

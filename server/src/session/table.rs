@@ -141,6 +141,10 @@ impl Table {
 #[derive(Debug)]
 pub(super) enum Online {
     One(Session),
+    #[expect(
+        clippy::box_collection,
+        reason = "rare, and so not a part of every entry's size"
+    )]
     Many(Box<Vec<Session>>),
 }
 
