@@ -1,0 +1,173 @@
+//! From bytes to events, and what each causes.
+
+use std::io::{self, IoSlice};
+use std::mem;
+
+use pomelo_protocol::{CloseReason, ServerEvent};
+
+use super::{Done, Driver, Early, Turn};
+use crate::connector::{Input, return_buffer, take_buffer};
+use crate::mailbox::{Look, Outgoing};
+
+impl Driver {
+    /// Reads once and works off what came.
+    pub(super) fn read(&mut self, turn: &mut Turn<'_, '_>) {
+        let mut buffer = take_buffer();
+        match self.socket.try_read(&mut buffer) {
+            Ok(0) => self.machine.handle_eof(turn.time()),
+            Ok(read) => {
+                self.received(read, turn);
+                self.feed(buffer.get(..read).unwrap_or_default(), turn);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.machine.close(CloseReason::Transport),
+        }
+        return_buffer(buffer);
+    }
+
+    pub(super) fn feed(&mut self, mut bytes: &[u8], turn: &mut Turn<'_, '_>) {
+        let mut replies = Vec::new();
+        while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
+            self.reply(&mut replies);
+            let now = turn.time();
+            match input {
+                Input::Chunk(chunk) => self.machine.handle_data(now, chunk),
+                Input::Message(message) => self.machine.handle_message(now, message),
+                Input::Closed => {
+                    self.closed_by_peer = true;
+                    self.machine.handle_eof(now);
+                }
+                Input::Broken => self.machine.close(CloseReason::Transport),
+            }
+            self.pump(turn);
+            if self.closed.is_some() {
+                return;
+            }
+        }
+        self.reply(&mut replies);
+    }
+
+    /// What the transport itself has to say.
+    fn reply(&mut self, replies: &mut Vec<u8>) {
+        if !replies.is_empty() {
+            let replies = mem::take(replies).into();
+            self.push_own(|out| out.push_raw(replies));
+        }
+    }
+
+    fn push_own(&mut self, put: impl FnOnce(&mut Outgoing)) {
+        match &self.session {
+            Some(session) => session.mailbox().push_own(put),
+            None => {
+                if let Some(early) = &mut self.early {
+                    put(&mut early.out);
+                }
+            }
+        }
+    }
+
+    /// Drains the machine: events first, each with what it causes, so that answers keep their
+    /// order among pushes and heartbeats.
+    pub(super) fn pump(&mut self, turn: &mut Turn<'_, '_>) {
+        loop {
+            self.look_after_mailbox(turn);
+            // The end of the connection is an event, too, and does not wait for handlers.
+            // Answers to what came in one read may be many times as long as that.
+            self.behind = self.is_blocked() && self.machine.is_working();
+            let held = self.is_held() && self.machine.is_working();
+            let event = if held || self.behind {
+                None
+            } else {
+                self.machine.poll_event()
+            };
+            // Before what the event causes: it may be behind a heartbeat.
+            self.transmit(turn);
+            let Some(event) = event else { return };
+            self.handle(event, turn);
+        }
+    }
+
+    fn look_after_mailbox(&mut self, turn: &mut Turn<'_, '_>) {
+        let Some(session) = &self.session else { return };
+        match session.mailbox().look() {
+            Look::Quiet => {}
+            Look::Ending(ending) => self.end(ending),
+            // What the client asked for in one go may be more than the mailbox holds.
+            Look::Heavy => {
+                let socket = &mut self.socket;
+                let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+                self.blocked = session.mailbox().write(&mut turn.traffic, write);
+            }
+        }
+    }
+
+    /// Machine to socket: its own frames, of which the client causes one by every heartbeat.
+    fn transmit(&mut self, turn: &mut Turn<'_, '_>) {
+        let mut frames = 0;
+        while let Some(frame) = self.machine.poll_transmit() {
+            self.push_own(|out| out.push(frame));
+            frames += 1;
+        }
+        if frames > 0 {
+            self.charge(frames, turn);
+        }
+    }
+
+    fn handle(&mut self, event: ServerEvent, turn: &mut Turn<'_, '_>) {
+        let event = match event {
+            ServerEvent::Raw(message) => match self.decode(message) {
+                Some(event) => event,
+                None => return self.ignored("refused by decode", turn),
+            },
+            event => event,
+        };
+        match event {
+            ServerEvent::Handshake(request) => self.shake_hands(request),
+            ServerEvent::Ready => {
+                self.transport.allow(self.front.hybrid.max_package);
+                let Some(early) = self.early.take() else {
+                    return;
+                };
+                let Early {
+                    peer,
+                    out,
+                    tables,
+                    stopped,
+                    ..
+                } = *early;
+                let socket = self.socket.shared();
+                let sessions = self.app().sessions();
+                // From here the session hears of a stop, and until here `early` did.
+                self.session = Some(sessions.create(peer, tables, out, socket));
+                drop(stopped);
+            }
+            ServerEvent::Request { id, route, body } => {
+                self.call(Some(id), route, body, turn);
+            }
+            ServerEvent::Notify { route, body } => {
+                self.call(None, route, body, turn);
+            }
+            ServerEvent::Closed(reason) => {
+                tracing::debug!(peer = ?self.peer(), %reason, "connection closed");
+                self.transmit(turn);
+                if !self.closed_by_peer {
+                    self.push_own(Outgoing::push_close);
+                }
+                if let Some(session) = &self.session {
+                    for listener in session.close(&reason) {
+                        self.running.push(Box::pin(async {
+                            listener.await;
+                            Done::Call
+                        }));
+                    }
+                }
+                self.closed = Some(reason);
+            }
+            ServerEvent::Dropped(dropped) => {
+                tracing::trace!(peer = ?self.peer(), %dropped, "message ignored");
+                self.ignored("message dropped", turn);
+            }
+            other => tracing::trace!(peer = ?self.peer(), event = ?other, "ignored"),
+        }
+    }
+}
