@@ -47,7 +47,8 @@
 //!
 //! The path of a push: [`Channel`], one call to each frontend of its members, where the message is
 //! encoded once, then a reference count and a place in the mailbox for each session. When it enters
-//! the mailbox is the [`PushSchedulers`]' choice.
+//! the mailbox is the [`PushSchedulers`]' choice. Everything pushed in one turn of the event loop to
+//! a session that has nothing else to do leaves in one write.
 //!
 //! # Features
 //!
