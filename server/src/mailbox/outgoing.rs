@@ -1,12 +1,12 @@
 //! Bytes on their way into one socket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
 
 use bytes::{Buf as _, Bytes};
-use pomelo_protocol::Frame;
+use pomelo_protocol::{Frame, FrameRef};
 use tokio::net::TcpStream;
 
 /// Frames in one system call; the usual limit of the system is 1024, the gain is flat long before.
@@ -15,8 +15,15 @@ const MAX_SLICES: usize = 32;
 /// Frames of this many bytes together are copied into one piece of memory.
 const GATHERED: usize = 16 * 1024;
 
+/// Frames of at most this many bytes are copied behind each other.
+const COPIED: usize = 4 * 1024;
+
+/// The most memory for copies that a thread keeps for the next connection.
+const SPARE: usize = 64 * 1024;
+
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static COPIES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Room for this many waiting frames is kept while nothing waits; what a crowd needed is given
@@ -34,6 +41,12 @@ pub(crate) struct Outgoing {
     /// Empty: nothing waits.
     first: Bytes,
     rest: VecDeque<Bytes>,
+    /// Behind these, frames that were copied; in memory that the thread lends.
+    copies: Vec<u8>,
+    /// How many bytes of them are written.
+    copies_written: usize,
+    /// How many frames they were.
+    copied: usize,
     /// The sum of all lengths.
     bytes: usize,
     websocket: bool,
@@ -45,12 +58,12 @@ impl Outgoing {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.first.is_empty() && self.copies.is_empty()
     }
 
-    /// How many frames wait.
+    /// How many frames wait; copies that a frame of its own came behind count as one.
     pub(crate) fn len(&self) -> usize {
-        usize::from(!self.is_empty()) + self.rest.len()
+        usize::from(!self.first.is_empty()) + self.rest.len() + self.copied
     }
 
     /// Bytes that wait.
@@ -66,8 +79,41 @@ impl Outgoing {
         });
     }
 
+    /// Copies a frame that nobody else gets: less than an allocation for each.
+    pub(crate) fn push_copy(&mut self, frame: FrameRef<'_>) {
+        let wire = if self.websocket {
+            frame.as_websocket()
+        } else {
+            frame.as_bytes()
+        };
+        if wire.len() > COPIED {
+            return self.push(frame.to_frame());
+        }
+        if self.copies.is_empty() {
+            self.copies = COPIES.take();
+        }
+        self.copies.extend_from_slice(wire);
+        self.copied += 1;
+        self.bytes += wire.len();
+    }
+
     pub(crate) fn push_raw(&mut self, bytes: Bytes) {
+        self.seal();
         self.bytes += bytes.len();
+        self.enqueue(bytes);
+    }
+
+    /// Makes a frame like the others of what was copied, so that more can go behind it.
+    fn seal(&mut self) {
+        if !self.copies.is_empty() {
+            let mut copies = Bytes::from(mem::take(&mut self.copies));
+            copies.advance(mem::take(&mut self.copies_written));
+            self.copied = 0;
+            self.enqueue(copies);
+        }
+    }
+
+    fn enqueue(&mut self, bytes: Bytes) {
         if self.first.is_empty() {
             self.first = bytes;
         } else if !bytes.is_empty() {
@@ -91,9 +137,7 @@ impl Outgoing {
     }
 
     pub(super) fn clear(&mut self) {
-        self.first = Bytes::new();
-        self.rest = VecDeque::new();
-        self.bytes = 0;
+        *self = self.another();
     }
 
     /// Puts what `later` holds behind what waits here.
@@ -109,8 +153,10 @@ impl Outgoing {
         mut socket: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut sum = 0;
-        while !self.first.is_empty() {
-            let written = if self.rest.is_empty() {
+        while !self.is_empty() {
+            let written = if self.first.is_empty() {
+                socket(&[IoSlice::new(self.copies_left())])
+            } else if self.rest.is_empty() && self.copies.is_empty() {
                 socket(&[IoSlice::new(&self.first)])
             } else {
                 self.gathered(&mut socket)
@@ -134,7 +180,8 @@ impl Outgoing {
         &self,
         socket: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let all = std::iter::once(&self.first).chain(&self.rest);
+        let frames = std::iter::once(&self.first).chain(&self.rest);
+        let all = frames.map(|bytes| &**bytes).chain([self.copies_left()]);
         if self.bytes <= GATHERED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
@@ -155,23 +202,39 @@ impl Outgoing {
 
     fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
-        while written >= self.first.len() {
+        while !self.first.is_empty() {
+            if written < self.first.len() {
+                return self.first.advance(written);
+            }
             written -= self.first.len();
-            match self.rest.pop_front() {
-                Some(next) => self.first = next,
+            self.first = match self.rest.pop_front() {
+                Some(next) => next,
                 None => {
-                    self.first = Bytes::new();
                     if self.rest.capacity() > KEPT {
                         self.rest = VecDeque::new();
                     }
-                    return;
+                    Bytes::new()
                 }
+            };
+        }
+        self.copies_written += written;
+        if self.copies_left().is_empty() {
+            self.copies_written = 0;
+            self.copied = 0;
+            let mut copies = mem::take(&mut self.copies);
+            if (1..=SPARE).contains(&copies.capacity()) {
+                copies.clear();
+                COPIES.set(copies);
             }
         }
-        self.first.advance(written);
+    }
+
+    fn copies_left(&self) -> &[u8] {
+        self.copies.get(self.copies_written..).unwrap_or_default()
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.seal();
         if self.first.is_empty() {
             return None;
         }
@@ -183,6 +246,7 @@ impl Outgoing {
 
     /// Makes one WebSocket message of everything that waits: one head in place of many.
     pub(super) fn join(&mut self) {
+        self.seal();
         // A frame alone has its head already.
         if !self.websocket || self.rest.is_empty() {
             return;
@@ -272,6 +336,16 @@ mod tests {
                 out.push(frame);
             }
             assert_eq!((out.len(), out.bytes()), (100, expected.len()));
+            // Copies, some with frames behind them, and one too large to be copied.
+            for n in 0..40 {
+                let frame = data(&vec![n; if n == 20 { COPIED } else { usize::from(n) }]);
+                expected.extend_from_slice(frame.as_bytes());
+                match n {
+                    9 | 10 | 30 => out.push(frame),
+                    _ => out.push_copy(frame.borrowed()),
+                }
+            }
+            assert_eq!(out.bytes(), expected.len());
             let mut taken = written(&mut out, 1234, piece);
             assert_eq!(out.bytes(), expected.len() - 1234);
             taken.extend(written(&mut out, usize::MAX, piece));
