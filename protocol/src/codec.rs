@@ -10,7 +10,7 @@ use crate::error::{DecodeError, EncodeError};
 use crate::gzip;
 use crate::json::Json;
 use crate::message::{MessageHead, RequestId, Route, WireRoute};
-use crate::package::{Frame, PackageKind};
+use crate::package::{Frame, FrameRef, PackageKind};
 use crate::protobuf::{self, Protos};
 use crate::stringify;
 
@@ -123,14 +123,26 @@ impl Codec {
         route: &str,
         body: &T,
     ) -> Result<Frame, CodecError> {
-        self.encode(
-            scratch,
-            &MessageHead::Response {
-                id: Some(id),
-                error: false,
-            },
-            |out| self.write_body(out, route, body),
-        )
+        Ok(self.response_in(scratch, id, route, body)?.to_frame())
+    }
+
+    /// [`response`](Self::response) that stays in `scratch`: it has one receiver only, and who
+    /// gathers what goes to that one copies it anyway.
+    ///
+    /// # Errors
+    /// As for [`response`](Self::response).
+    pub fn response_in<'a, T: Serialize + ?Sized>(
+        &self,
+        scratch: &'a mut Vec<u8>,
+        id: RequestId,
+        route: &str,
+        body: &T,
+    ) -> Result<FrameRef<'a>, CodecError> {
+        let head = MessageHead::Response {
+            id: Some(id),
+            error: false,
+        };
+        self.encode_in(scratch, &head, |out| self.write_body(out, route, body))
     }
 
     /// Encodes a push.
@@ -257,8 +269,17 @@ impl Codec {
         head: &MessageHead<'_>,
         write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
     ) -> Result<Frame, CodecError> {
+        Ok(self.encode_in(scratch, head, write_body)?.to_frame())
+    }
+
+    fn encode_in<'a>(
+        &self,
+        scratch: &'a mut Vec<u8>,
+        head: &MessageHead<'_>,
+        write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+    ) -> Result<FrameRef<'a>, CodecError> {
         let Some(compress_from) = self.compress_from else {
-            return Frame::build(scratch, PackageKind::Data, |out| {
+            return FrameRef::build(scratch, PackageKind::Data, |out| {
                 head.write(out, false)?;
                 write_body(out)
             });
@@ -270,7 +291,7 @@ impl Codec {
         } else {
             None
         };
-        Frame::build(scratch, PackageKind::Data, |out| {
+        FrameRef::build(scratch, PackageKind::Data, |out| {
             head.write(out, packed.is_some())?;
             out.extend_from_slice(packed.as_ref().unwrap_or(&plain));
             Ok(())

@@ -106,7 +106,9 @@ pub use json::Json;
 pub use message::{
     Message, MessageHead, MessageKind, RequestId, Route, RouteCode, RouteName, WireRoute,
 };
-pub use package::{Frame, Package, PackageDecoder, PackageKind, PackageRef, write_package};
+pub use package::{
+    Frame, FrameRef, Package, PackageDecoder, PackageKind, PackageRef, write_package,
+};
 #[cfg(feature = "codec")]
 pub use package_codec::{PackageCodec, PackageCodecError};
 pub use text::decode_utf8;

@@ -328,16 +328,7 @@ impl Frame {
         kind: PackageKind,
         body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        scratch.clear();
-        scratch.extend_from_slice(&[0; WEBSOCKET_HEAD_MAX]);
-        write_package(scratch, kind, body)?;
-        let head_len = write_websocket_head(scratch);
-        let wire = scratch
-            .get(WEBSOCKET_HEAD_MAX - head_len..)
-            .unwrap_or_default();
-        Ok(Self {
-            wire: Bytes::copy_from_slice(wire),
-        })
+        Ok(FrameRef::build(scratch, kind, body)?.to_frame())
     }
 
     /// A package with this body.
@@ -388,11 +379,14 @@ impl Frame {
         }
     }
 
+    /// The frame, borrowed.
+    pub fn borrowed(&self) -> FrameRef<'_> {
+        FrameRef { wire: &self.wire }
+    }
+
     /// The package, as it goes over TCP.
     pub fn as_bytes(&self) -> &[u8] {
-        self.wire
-            .get(self.websocket_head_len()..)
-            .unwrap_or_default()
+        self.borrowed().as_bytes()
     }
 
     /// The package in an unmasked binary WebSocket frame, as a server sends it.
@@ -423,11 +417,7 @@ impl Frame {
     }
 
     fn websocket_head_len(&self) -> usize {
-        match self.wire.get(1) {
-            Some(126) => 4,
-            Some(127) => WEBSOCKET_HEAD_MAX,
-            _ => 2,
-        }
+        websocket_head_len(&self.wire)
     }
 }
 
@@ -436,6 +426,69 @@ impl core::fmt::Debug for Frame {
         f.debug_tuple("Frame")
             .field(&format_args!("{} bytes", self.len()))
             .finish()
+    }
+}
+
+/// One encoded package in borrowed memory: a [`Frame`] for a single receiver, who copies it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FrameRef<'a> {
+    /// WebSocket head, then the package.
+    wire: &'a [u8],
+}
+
+impl<'a> FrameRef<'a> {
+    /// A package whose body is what `body` appends to the vector it is given: `scratch`, which is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// What `body` answers, or [`EncodeError::PackageTooLarge`].
+    pub fn build<E: From<EncodeError>>(
+        scratch: &'a mut Vec<u8>,
+        kind: PackageKind,
+        body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        scratch.clear();
+        scratch.extend_from_slice(&[0; WEBSOCKET_HEAD_MAX]);
+        write_package(scratch, kind, body)?;
+        let head_len = write_websocket_head(scratch);
+        let wire = scratch
+            .get(WEBSOCKET_HEAD_MAX - head_len..)
+            .unwrap_or_default();
+        Ok(Self { wire })
+    }
+
+    /// The package, as it goes over TCP.
+    pub fn as_bytes(self) -> &'a [u8] {
+        let head = websocket_head_len(self.wire);
+        self.wire.get(head..).unwrap_or_default()
+    }
+
+    /// The package in an unmasked binary WebSocket frame, as a server sends it.
+    pub const fn as_websocket(self) -> &'a [u8] {
+        self.wire
+    }
+
+    /// A frame of its own: one allocation.
+    pub fn to_frame(self) -> Frame {
+        Frame {
+            wire: Bytes::copy_from_slice(self.wire),
+        }
+    }
+}
+
+impl core::fmt::Debug for FrameRef<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("FrameRef")
+            .field(&format_args!("{} bytes", self.as_bytes().len()))
+            .finish()
+    }
+}
+
+fn websocket_head_len(wire: &[u8]) -> usize {
+    match wire.get(1) {
+        Some(126) => 4,
+        Some(127) => WEBSOCKET_HEAD_MAX,
+        _ => 2,
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use pomelo_protocol::{Body, CodecError, Frame, RequestId, Route};
+use pomelo_protocol::{Body, CodecError, FrameRef, RequestId, Route};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -15,7 +15,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::error::{Error, PushError, code_500};
 use crate::filter::{panicked, shielded};
-use crate::handler::{BoxFuture, Reply, Request};
+use crate::handler::{Asked, BoxFuture, Reply, Request};
 use crate::push::{Outbound, OutboundKind};
 use crate::session::Session;
 
@@ -286,35 +286,46 @@ fn respond(
         tracing::debug!(route = &**route, session = session.id(), %error, "request failed");
     }
     let Some(id) = id else { return };
-    let codec = &session.tables().codec;
-    let error_500 = || codec.response(&mut Vec::new(), id, route, &code_500());
-    let encoded = match outcome {
-        // How a reply is written is the application's code, too.
-        Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.response(codec, id, route)))
-            .unwrap_or_else(|_| error_500()),
-        Err(error) => codec.response(&mut Vec::new(), id, route, &error.to_body()),
-    };
-    let frame = match encoded {
-        Ok(frame) => Ok(frame),
-        // A response that does not fit its schema has an empty body.
-        Err(CodecError::Misfit(_)) => codec.empty_response(id).map_err(CodecError::from),
-        Err(error) => {
-            tracing::warn!(route = &**route, %error, "response cannot be encoded");
-            error_500()
-        }
+    let asked = Asked {
+        codec: &session.tables().codec,
+        id,
+        route,
     };
     let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
-    let sent = frame.map(|frame| {
+    let mut send = |frame: FrameRef<'_>| {
         // Schedulers and their selectors are the application's code, too.
         let schedule = AssertUnwindSafe(|| schedule(app, session, id, route, options, frame));
-        catch_unwind(schedule)
-    });
-    match sent {
-        // A session that closed meanwhile takes no answer, and its mailbox counts what it refuses.
-        Ok(Ok(Ok(()) | Err(PushError::Closed | PushError::Full))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!(route = &**route, %error, "response is lost"),
-        Ok(Err(_)) => tracing::error!(route = &**route, "push scheduler panicked"),
-        Err(error) => tracing::warn!(route = &**route, %error, "response is lost"),
+        match catch_unwind(schedule) {
+            // A session that closed meanwhile takes no answer, and its mailbox counts what it
+            // refuses.
+            Ok(Ok(()) | Err(PushError::Closed | PushError::Full)) => {}
+            Ok(Err(error)) => tracing::warn!(route = &**route, %error, "response is lost"),
+            Err(_) => tracing::error!(route = &**route, "push scheduler panicked"),
+        }
+    };
+    let sent = match outcome {
+        // How a reply is written is the application's code, too.
+        Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.respond(asked, &mut send)))
+            .unwrap_or_else(|_| asked.respond(&code_500(), &mut send)),
+        Err(error) => asked.respond(&error.to_body(), &mut send),
+    };
+    let sent = match sent {
+        Ok(()) => Ok(()),
+        // A response that does not fit its schema has an empty body.
+        Err(CodecError::Misfit(_)) => match asked.codec.empty_response(id) {
+            Ok(frame) => {
+                send(frame.borrowed());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        },
+        Err(error) => {
+            tracing::warn!(route = &**route, %error, "response cannot be encoded");
+            asked.respond(&code_500(), &mut send)
+        }
+    };
+    if let Err(error) = sent {
+        tracing::warn!(route = &**route, %error, "response is lost");
     }
 }
 
@@ -325,8 +336,11 @@ fn schedule(
     id: RequestId,
     route: &Route,
     options: &Value,
-    frame: Frame,
+    frame: FrameRef<'_>,
 ) -> Result<(), PushError> {
+    if app.pushes_at_once() {
+        return session.answer(frame);
+    }
     let outbound = Outbound {
         kind: OutboundKind::Response,
         id: Some(id),
@@ -334,7 +348,7 @@ fn schedule(
         options,
     };
     app.scheduler(&outbound)?
-        .schedule(&outbound, frame, session)
+        .schedule(&outbound, frame.to_frame(), session)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use http::Extensions;
-use pomelo_protocol::{Body, BodyError, Codec, CodecError, Frame, RequestId, Route};
+use pomelo_protocol::{Body, BodyError, Codec, CodecError, FrameRef, RequestId, Route};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -308,13 +308,9 @@ impl Reply {
         self.options.as_deref().unwrap_or(&Value::Null)
     }
 
-    pub(crate) fn response(
-        &self,
-        codec: &Codec,
-        id: RequestId,
-        route: &str,
-    ) -> Result<Frame, CodecError> {
-        self.value.response(codec, id, route)
+    /// Encodes the response and gives it to `send`.
+    pub(crate) fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError> {
+        self.value.respond(to, send)
     }
 
     /// The answer as JSON, for filters that look into it.
@@ -331,20 +327,51 @@ impl Reply {
     }
 }
 
+/// How a response is encoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) codec: &'a Codec,
+    pub(crate) id: RequestId,
+    pub(crate) route: &'a Route,
+}
+
+impl Asked<'_> {
+    pub(crate) fn respond<T: Serialize + ?Sized>(
+        self,
+        body: &T,
+        send: SendTo<'_>,
+    ) -> Result<(), CodecError> {
+        scratch(|scratch| {
+            send(self.codec.response_in(scratch, self.id, self.route, body)?);
+            Ok(())
+        })
+    }
+}
+
+/// Takes an encoded response.
+pub(crate) type SendTo<'a> = &'a mut dyn FnMut(FrameRef<'_>);
+
 /// Serde's `Serialize` behind a pointer, for the things that a reply becomes.
 trait Encode: Send {
-    fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError>;
+    fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError>;
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
     fn to_value(&self) -> Result<Value, serde_json::Error>;
 }
 
 impl<T: Serialize + Send> Encode for T {
-    fn response(&self, codec: &Codec, id: RequestId, route: &str) -> Result<Frame, CodecError> {
-        let frame = scratch(|scratch| codec.response(scratch, id, route, self))?;
-        if ends_falsy(frame.as_bytes(), id) && codec.outgoing.message(route).is_none() {
-            return codec.response(&mut Vec::new(), id, route, &serde_json::Map::new());
+    fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError> {
+        let mut falsy = false;
+        to.respond(self, &mut |frame| {
+            falsy = ends_falsy(frame.as_bytes(), to.id)
+                && to.codec.outgoing.message(to.route).is_none();
+            if !falsy {
+                send(frame);
+            }
+        })?;
+        if falsy {
+            return to.respond(&serde_json::Map::new(), send);
         }
-        Ok(frame)
+        Ok(())
     }
 
     fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {

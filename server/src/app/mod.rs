@@ -285,6 +285,12 @@ impl App {
         }
     }
 
+    /// Whether every message goes into its mailbox at once, as by default.
+    pub(crate) fn pushes_at_once(&self) -> bool {
+        let front = self.0.front.as_ref();
+        front.is_none_or(|front| front.schedulers.are_default())
+    }
+
     /// What puts this message into the mailboxes of this frontend's sessions.
     pub(crate) fn scheduler(
         &self,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use pomelo_protocol::Frame;
+use pomelo_protocol::{Frame, FrameRef};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -166,7 +166,7 @@ impl Mailbox {
     /// Queues a frame, and lets go of what was held before it.
     pub(crate) fn push(&self, frame: Frame, limits: &Limits) -> Result<Due, (PushError, Due)> {
         let mut queue = lock(&self.queue);
-        self.admit(&mut queue, &frame, limits)?;
+        self.admit(&mut queue, frame.borrowed(), limits)?;
         match &mut queue.held {
             None => queue.out.push(frame),
             Some(held) => {
@@ -174,12 +174,29 @@ impl Mailbox {
                 queue.release();
             }
         }
+        Ok(self.pushed(&mut queue))
+    }
+
+    /// [`push`](Self::push) of a frame for this mailbox alone, which is copied into it.
+    pub(crate) fn push_answer(
+        &self,
+        frame: FrameRef<'_>,
+        limits: &Limits,
+    ) -> Result<Due, (PushError, Due)> {
+        let mut queue = lock(&self.queue);
+        self.admit(&mut queue, frame, limits)?;
+        queue.release();
+        queue.out.push_copy(frame);
+        Ok(self.pushed(&mut queue))
+    }
+
+    fn pushed(&self, queue: &mut Queue) -> Due {
         let out = &queue.out;
         let heavy = out.len().is_multiple_of(HEAVY_FRAMES) || out.bytes() >= HEAVY_BYTES;
         if heavy && queue.keeper == Keeper::Task {
             self.urgent.store(true, Ordering::Release);
         }
-        Ok(queue.due())
+        queue.due()
     }
 
     /// Queues a frame that waits for a [`release`](Self::release); answers whether it is the first
@@ -191,7 +208,7 @@ impl Mailbox {
         limits: &Limits,
     ) -> Result<bool, (PushError, Due)> {
         let mut queue = lock(&self.queue);
-        self.admit(&mut queue, &frame, limits)?;
+        self.admit(&mut queue, frame.borrowed(), limits)?;
         if !queue.out.is_empty() {
             queue.out.push(frame);
             return Ok(false);
@@ -222,14 +239,14 @@ impl Mailbox {
     fn admit(
         &self,
         queue: &mut Queue,
-        frame: &Frame,
+        frame: FrameRef<'_>,
         limits: &Limits,
     ) -> Result<(), (PushError, Due)> {
         if queue.ended {
             return Err((PushError::Closed, Due::Nothing));
         }
         let (waiting, bytes) = queue.waiting();
-        let bytes = bytes.saturating_add(frame.len());
+        let bytes = bytes.saturating_add(frame.as_bytes().len());
         // One frame above the byte limit is let through into an empty mailbox: the limit is
         // about what piles up, the size of a message is the application's own choice.
         let full = waiting >= limits.frames || (bytes > limits.bytes && waiting > 0);
@@ -448,7 +465,7 @@ impl Queue {
 }
 
 /// Whether the package of a message holds a push; what a server sends else is a response.
-fn is_push(frame: &Frame) -> bool {
+fn is_push(frame: FrameRef<'_>) -> bool {
     const FLAG: usize = 4;
     let flag = frame.as_bytes().get(FLAG).copied().unwrap_or_default();
     flag & 0x0e == 0x06

@@ -1,12 +1,12 @@
 //! Bytes on their way into one socket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
 
 use bytes::{Buf as _, Bytes};
-use pomelo_protocol::Frame;
+use pomelo_protocol::{Frame, FrameRef};
 use tokio::net::TcpStream;
 
 /// Frames in one system call; the usual limit of the system is 1024, the gain is flat long before.
@@ -15,8 +15,15 @@ const MAX_SLICES: usize = 32;
 /// Frames of this many bytes together are copied into one piece of memory.
 const GATHERED: usize = 16 * 1024;
 
+/// Frames of at most this many bytes are copied behind each other.
+const COPIED: usize = 4 * 1024;
+
+/// The most memory for copies that a thread keeps for the next connection.
+const SPARE: usize = 64 * 1024;
+
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static COPIES: Cell<Option<Box<Copies>>> = const { Cell::new(None) };
 }
 
 /// WebSocket close with code 1000 and no reason, as pomelo sends it.
@@ -35,9 +42,25 @@ pub(crate) struct Outgoing {
         reason = "rare, and so not a part of every connection's size"
     )]
     rest: Option<Box<VecDeque<Bytes>>>,
+    /// Behind these, frames that were copied; in memory that the thread lends.
+    copies: Option<Box<Copies>>,
     /// The sum of all lengths.
     bytes: usize,
     websocket: bool,
+}
+
+/// Frames behind each other in one piece of memory; there is one at least.
+#[derive(Debug, Default)]
+struct Copies {
+    bytes: Vec<u8>,
+    written: usize,
+    frames: usize,
+}
+
+impl Copies {
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
 }
 
 impl Outgoing {
@@ -46,12 +69,14 @@ impl Outgoing {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.first.is_empty() && self.copies.is_none()
     }
 
-    /// How many frames wait.
+    /// How many frames wait; copies that a frame of its own came behind count as one.
     pub(crate) fn len(&self) -> usize {
-        usize::from(!self.is_empty()) + self.rest.as_ref().map_or(0, |rest| rest.len())
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
+        let copies = self.copies.as_ref().map_or(0, |copies| copies.frames);
+        usize::from(!self.first.is_empty()) + rest + copies
     }
 
     /// Bytes that wait.
@@ -67,8 +92,39 @@ impl Outgoing {
         });
     }
 
+    /// Copies a frame that nobody else gets: less than an allocation for each.
+    pub(crate) fn push_copy(&mut self, frame: FrameRef<'_>) {
+        let wire = if self.websocket {
+            frame.as_websocket()
+        } else {
+            frame.as_bytes()
+        };
+        if wire.len() > COPIED {
+            return self.push(frame.to_frame());
+        }
+        let spare = || COPIES.take().unwrap_or_default();
+        let copies = self.copies.get_or_insert_with(spare);
+        copies.bytes.extend_from_slice(wire);
+        copies.frames += 1;
+        self.bytes += wire.len();
+    }
+
     pub(crate) fn push_raw(&mut self, bytes: Bytes) {
+        self.seal();
         self.bytes += bytes.len();
+        self.enqueue(bytes);
+    }
+
+    /// Makes a frame like the others of what was copied, so that more can go behind it.
+    fn seal(&mut self) {
+        if let Some(copies) = self.copies.take() {
+            let mut bytes = Bytes::from(copies.bytes);
+            bytes.advance(copies.written);
+            self.enqueue(bytes);
+        }
+    }
+
+    fn enqueue(&mut self, bytes: Bytes) {
         if self.first.is_empty() {
             self.first = bytes;
         } else if !bytes.is_empty() {
@@ -92,9 +148,7 @@ impl Outgoing {
     }
 
     pub(super) fn clear(&mut self) {
-        self.first = Bytes::new();
-        self.rest = None;
-        self.bytes = 0;
+        *self = self.another();
     }
 
     /// Puts what `later` holds behind what waits here.
@@ -110,11 +164,13 @@ impl Outgoing {
         mut socket: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut sum = 0;
-        while !self.first.is_empty() {
-            let written = if self.rest.is_none() {
-                socket(&[IoSlice::new(&self.first)])
-            } else {
-                self.gathered(&mut socket)
+        while !self.is_empty() {
+            let written = match (&self.rest, &self.copies) {
+                (None, None) => socket(&[IoSlice::new(&self.first)]),
+                (_, Some(copies)) if self.first.is_empty() => {
+                    socket(&[IoSlice::new(copies.left())])
+                }
+                _ => self.gathered(&mut socket),
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -135,7 +191,10 @@ impl Outgoing {
         &self,
         socket: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let all = std::iter::once(&self.first).chain(self.rest.iter().flat_map(|rest| rest.iter()));
+        let rest = self.rest.iter().flat_map(|rest| rest.iter());
+        let frames = std::iter::once(&self.first).chain(rest);
+        let copies = self.copies.iter().map(|copies| copies.left());
+        let all = frames.map(|bytes| &**bytes).chain(copies);
         if self.bytes <= GATHERED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
@@ -156,17 +215,29 @@ impl Outgoing {
 
     fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
-        while written >= self.first.len() {
+        while !self.first.is_empty() {
+            if written < self.first.len() {
+                return self.first.advance(written);
+            }
             written -= self.first.len();
             self.first = self.next();
-            if self.first.is_empty() {
-                return;
-            }
         }
-        self.first.advance(written);
+        let Some(copies) = &mut self.copies else {
+            return;
+        };
+        copies.written += written;
+        if copies.left().is_empty()
+            && let Some(mut copies) = self.copies.take()
+            && copies.bytes.capacity() <= SPARE
+        {
+            copies.bytes.clear();
+            (copies.written, copies.frames) = (0, 0);
+            COPIES.set(Some(copies));
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.seal();
         if self.first.is_empty() {
             return None;
         }
@@ -185,7 +256,8 @@ impl Outgoing {
         })
     }
 
-    /// Makes one WebSocket message of everything that waits: one head in place of many.
+    /// Makes one WebSocket message of everything that waits, of which nothing was copied: one head in
+    /// place of many.
     pub(super) fn join(&mut self) {
         let (true, Some(rest)) = (self.websocket, &mut self.rest) else {
             // A frame alone has its head already.
@@ -276,6 +348,16 @@ mod tests {
                 out.push(frame);
             }
             assert_eq!((out.len(), out.bytes()), (100, expected.len()));
+            // Copies, some with frames behind them, and one too large to be copied.
+            for n in 0..40 {
+                let frame = data(&vec![n; if n == 20 { COPIED } else { usize::from(n) }]);
+                expected.extend_from_slice(frame.as_bytes());
+                match n {
+                    9 | 10 | 30 => out.push(frame),
+                    _ => out.push_copy(frame.borrowed()),
+                }
+            }
+            assert_eq!(out.bytes(), expected.len());
             let mut taken = written(&mut out, 1234, piece);
             assert_eq!(out.bytes(), expected.len() - 1234);
             taken.extend(written(&mut out, usize::MAX, piece));

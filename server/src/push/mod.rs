@@ -104,6 +104,8 @@ type Selector = dyn Fn(&Outbound<'_>) -> Cow<'static, str> + Send + Sync;
 pub struct PushSchedulers {
     list: Vec<(Arc<str>, Arc<dyn PushScheduler>)>,
     selector: Option<Arc<Selector>>,
+    /// Nothing but [`Direct`], which need not be asked then.
+    is_default: bool,
 }
 
 impl fmt::Debug for PushSchedulers {
@@ -115,7 +117,10 @@ impl fmt::Debug for PushSchedulers {
 
 impl Default for PushSchedulers {
     fn default() -> Self {
-        Self::one(Direct)
+        Self {
+            is_default: true,
+            ..Self::one(Direct)
+        }
     }
 }
 
@@ -125,6 +130,7 @@ impl PushSchedulers {
         Self {
             list: vec![("".into(), Arc::new(scheduler))],
             selector: None,
+            is_default: false,
         }
     }
 
@@ -138,6 +144,7 @@ impl PushSchedulers {
         Self {
             list: Vec::new(),
             selector: Some(Arc::new(move |message| selector(message).into())),
+            is_default: false,
         }
     }
 
@@ -145,7 +152,12 @@ impl PushSchedulers {
     pub fn with(mut self, id: &str, scheduler: impl PushScheduler) -> Self {
         self.list.retain(|(other, _)| **other != *id);
         self.list.push((id.into(), Arc::new(scheduler)));
+        self.is_default = false;
         self
+    }
+
+    pub(crate) fn are_default(&self) -> bool {
+        self.is_default
     }
 
     /// The scheduler for a message.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use pomelo_protocol::{CloseReason, Frame, PackageKind, ServerSettings};
+use pomelo_protocol::{CloseReason, Frame, FrameRef, PackageKind, ServerSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -285,6 +285,19 @@ impl Session {
         };
         let frontend = &self.inner.frontend;
         match self.inner.mailbox.push(frame, &frontend.limits) {
+            Ok(due) => self.settle(due),
+            Err(refused) => return Err(self.refused(refused)),
+        }
+        Ok(())
+    }
+
+    /// Puts a response in the mailbox.
+    pub(crate) fn answer(&self, frame: FrameRef<'_>) -> Result<(), PushError> {
+        let frontend = &self.inner.frontend;
+        if frontend.encode.is_some() {
+            return self.send(frame.to_frame());
+        }
+        match self.inner.mailbox.push_answer(frame, &frontend.limits) {
             Ok(due) => self.settle(due),
             Err(refused) => return Err(self.refused(refused)),
         }
