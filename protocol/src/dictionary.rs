@@ -154,6 +154,11 @@ impl Dictionary {
         Some(Route::from_shared(Arc::clone(name)))
     }
 
+    /// Whether it is the same table, not only an equal one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// base64 of the MD5 of [`dict_text`](Self::dict_text), the `dictVersion` of the handshake.
     pub fn version(&self) -> &str {
         &self.texts().version

@@ -1,14 +1,18 @@
 //! The JSON documents that open a connection.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::dictionary::Dictionary;
 use crate::gzip;
 use crate::json::{self, Json};
+use crate::package::{Frame, PackageKind};
 use crate::protobuf::{self, Protos};
 
 /// The code of a handshake response that lets the client in.
@@ -66,13 +70,11 @@ impl HandshakeRequest {
     /// [`HandshakeError::NotJson`] and [`HandshakeError::NoSys`]; both are answered with
     /// [`CODE_REFUSED`].
     pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
-        let Ok(Value::Object(mut document)) = json::read(body) else {
-            return Err(HandshakeError::NotJson);
-        };
-        let sys = document.remove("sys").filter(json::is_truthy);
+        let document: Document = json::read(body).map_err(|_| HandshakeError::NotJson)?;
+        let sys = document.sys.filter(json::is_truthy);
         Ok(Self {
             sys: sys.ok_or(HandshakeError::NoSys)?,
-            user: document.remove("user"),
+            user: document.user,
         })
     }
 
@@ -146,6 +148,50 @@ impl<J: Json> HandshakeRequest<J> {
     }
 }
 
+/// What counts of a request, the last of each name as in JavaScript.
+#[derive(Default)]
+struct Document {
+    sys: Option<Value>,
+    user: Option<Value>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Member {
+    Sys,
+    User,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Document;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+                let mut document = Document::default();
+                while let Some(member) = map.next_key()? {
+                    match member {
+                        Member::Sys => document.sys = Some(map.next_value()?),
+                        Member::User => document.user = Some(map.next_value()?),
+                        Member::Other => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(document)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
 /// What a server offers in the handshake, the same for all its clients.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -195,40 +241,67 @@ impl ProtosOffer {
         }
     }
 
-    /// The member `protos`, or `None` when the client has these already.
-    fn text_for(&self, kept: Option<&Value>) -> Option<String> {
-        let kept = kept.filter(|version| json::is_truthy(version));
+    /// Whether the client that has kept this version has these already.
+    fn are_kept(&self, kept: Option<&Value>) -> bool {
+        let Some(kept) = kept.filter(|version| json::is_truthy(version)) else {
+            return false;
+        };
+        match self {
+            Self::Dialect { version, .. } => kept == version.as_str(),
+            Self::Descriptors { version, .. } => kept.as_f64().is_some_and(|kept| {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds fit 53 bits")]
+                let version = *version as f64;
+                kept >= version
+            }),
+        }
+    }
+
+    /// The member `protos`.
+    fn text(&self) -> String {
         match self {
             Self::Dialect {
                 client,
                 server,
                 version,
             } => {
-                if kept.is_some_and(|kept| kept == version.as_str()) {
-                    return None;
-                }
                 let (server, client) = (server.parsed_text(), client.parsed_text());
                 let version = Value::from(version.as_str());
-                Some(format!(
-                    "{{\"server\":{server},\"client\":{client},\"version\":{version}}}"
-                ))
+                format!("{{\"server\":{server},\"client\":{client},\"version\":{version}}}")
             }
             Self::Descriptors {
                 client,
                 server,
                 version,
-            } => {
-                let newest = kept.and_then(Value::as_f64).is_some_and(|kept| {
-                    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit 53 bits")]
-                    let version = *version as f64;
-                    kept >= version
-                });
-                (!newest).then(|| {
-                    format!("{{\"server\":{server},\"client\":{client},\"version\":{version}}}")
-                })
-            }
+            } => format!("{{\"server\":{server},\"client\":{client},\"version\":{version}}}"),
         }
     }
+
+    /// Whether these are the same schemas, not only equal ones, which is seen at a glance.
+    /// Descriptors would have to be compared.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Dialect {
+                    client,
+                    server,
+                    version,
+                },
+                Self::Dialect {
+                    client: other_client,
+                    server: other_server,
+                    version: other_version,
+                },
+            ) => client.is(other_client) && server.is(other_server) && version == other_version,
+            _ => false,
+        }
+    }
+}
+
+/// Which tables a client has kept, and so does not need to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    dictionary: bool,
+    protos: bool,
 }
 
 impl Offer {
@@ -236,6 +309,24 @@ impl Offer {
     /// (`connectors/commands/handshake.js`). `user` is what the application's handshake function
     /// answered; falsy values are left out.
     pub fn response_text(&self, request: &HandshakeRequest, user: Option<&Value>) -> String {
+        self.text(self.kept_by(request), user)
+    }
+
+    pub(crate) fn kept_by(&self, request: &HandshakeRequest) -> Kept {
+        Kept {
+            dictionary: self
+                .dictionary
+                .as_ref()
+                .zip(request.dict_version())
+                .is_some_and(|(dictionary, kept)| kept == dictionary.version()),
+            protos: self
+                .protos
+                .as_ref()
+                .is_some_and(|protos| protos.are_kept(request.proto_version())),
+        }
+    }
+
+    fn text(&self, kept: Kept, user: Option<&Value>) -> String {
         let mut text = format!("{{\"code\":{CODE_OK},\"sys\":{{");
         let mut first = true;
         let mut member = |text: &mut String, name: &str, value: &str| {
@@ -247,10 +338,7 @@ impl Offer {
             member(&mut text, "heartbeat", &heartbeat.as_secs_f64().to_string());
         }
         if let Some(dictionary) = &self.dictionary {
-            if request
-                .dict_version()
-                .is_none_or(|kept| kept != dictionary.version())
-            {
+            if !kept.dictionary {
                 member(&mut text, "dict", dictionary.dict_text());
                 member(&mut text, "routeToCode", dictionary.dict_text());
                 member(&mut text, "codeToRoute", dictionary.code_to_route_text());
@@ -263,8 +351,8 @@ impl Offer {
             member(&mut text, "useDict", "true");
         }
         if let Some(protos) = &self.protos {
-            if let Some(protos) = protos.text_for(request.proto_version()) {
-                member(&mut text, "protos", &protos);
+            if !kept.protos {
+                member(&mut text, "protos", &protos.text());
             }
             member(&mut text, "useProto", "true");
         }
@@ -274,6 +362,57 @@ impl Offer {
         }
         text.push('}');
         text
+    }
+
+    /// Whether the other says the same, as far as that is seen at a glance.
+    fn is(&self, other: &Self) -> bool {
+        let dictionary = match (&self.dictionary, &other.dictionary) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let protos = match (&self.protos, &other.protos) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        dictionary && protos && self.heartbeat == other.heartbeat
+    }
+}
+
+/// Responses without user data, made once for all clients that have kept the same tables: with a
+/// dictionary and schemas they are long.
+#[derive(Debug, Default)]
+pub(crate) struct Responses {
+    /// What they were made of: whoever owns settings may change them.
+    offer: OnceLock<Offer>,
+    /// One for each [`Kept`].
+    frames: [OnceLock<Frame>; 4],
+}
+
+impl Responses {
+    /// The package that lets a client in; `None` when it is too long for one.
+    pub(crate) fn frame(&self, offer: &Offer, kept: Kept, user: Option<&Value>) -> Option<Frame> {
+        let make = |user| {
+            let text = offer.text(kept, user);
+            Frame::new(PackageKind::Handshake, text.as_bytes()).ok()
+        };
+        let user = user.filter(|user| json::is_truthy(user));
+        if user.is_some() || !self.offer.get_or_init(|| offer.clone()).is(offer) {
+            return make(user);
+        }
+        let place = usize::from(kept.dictionary) * 2 + usize::from(kept.protos);
+        let place = self.frames.get(place)?;
+        if let Some(frame) = place.get() {
+            return Some(frame.clone());
+        }
+        let frame = make(None)?;
+        Some(place.get_or_init(|| frame).clone())
+    }
+}
+
+impl Clone for Responses {
+    /// A clone of settings is made to be changed.
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -474,5 +613,28 @@ impl<J: Json> Tables<J> {
             None => None,
         };
         (dictionary, protos)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sys_and_user_of_a_request_count_and_the_last_of_each() {
+        let text = br#"{"user":1,"a":{"sys":0},"sys":[],"b":1e999,"sys":{"type":"t"},"user":null}"#;
+        let expected = HandshakeRequest::from_sys(json!({"type": "t"})).with_user(Value::Null);
+        assert_eq!(HandshakeRequest::parse(text), Ok(expected));
+        for (text, error) in [
+            ("[1]", HandshakeError::NotJson),
+            ("null", HandshakeError::NotJson),
+            ("{\"sys\":{}} 1", HandshakeError::NotJson),
+            ("{\"sys\":{},\"a\":}", HandshakeError::NotJson),
+            ("{\"sys\":{},\"sys\":0}", HandshakeError::NoSys),
+            ("{}", HandshakeError::NoSys),
+        ] {
+            let parsed = HandshakeRequest::parse(text.as_bytes());
+            assert_eq!(parsed, Err(error), "{text}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::{Config, Link, SendError};
 use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::{CloseReason, DecodeError, Dropped};
-use crate::handshake::{self, HandshakeRequest, Offer};
+use crate::handshake::{self, HandshakeRequest, Kept, Offer, Responses};
 use crate::heartbeat::{Due, Heartbeat};
 use crate::message::{Message, MessageHead, RequestId, Route};
 use crate::package::{Frame, Package, PackageKind};
@@ -26,6 +26,8 @@ pub struct ServerSettings {
     pub offer: Offer,
     /// How messages are written. Its dictionary and schemas should be those of the offer.
     pub codec: Codec,
+    /// Made of the offer when they are needed first.
+    pub(crate) responses: Responses,
 }
 
 /// What happened on a server's connection.
@@ -79,8 +81,8 @@ pub struct ServerConnection {
 #[derive(Debug)]
 enum State {
     Start,
-    /// The application has the request; kept for the versions in it.
-    Deciding(Box<HandshakeRequest>),
+    /// The application has the request.
+    Deciding(Kept),
     AwaitAck,
     Working,
 }
@@ -136,17 +138,17 @@ impl ServerConnection {
         if !self.link.is_open() {
             return;
         }
-        let State::Deciding(request) = &self.state else {
+        let State::Deciding(kept) = self.state else {
             return;
         };
-        let text = self.settings.offer.response_text(request, user);
-        match Frame::new(PackageKind::Handshake, text.as_bytes()) {
-            Ok(frame) => {
+        let settings = &self.settings;
+        match settings.responses.frame(&settings.offer, kept, user) {
+            Some(frame) => {
                 self.link.outbox.push_control(frame);
                 self.state = State::AwaitAck;
             }
             // User data of 16 MiB: the client cannot be told anything but no.
-            Err(_) => self.refuse(handshake::CODE_REFUSED),
+            None => self.refuse(handshake::CODE_REFUSED),
         }
     }
 
@@ -279,7 +281,7 @@ impl ServerConnection {
             (PackageKind::Handshake, State::Start) => {
                 match HandshakeRequest::parse(&package.body) {
                     Ok(request) => {
-                        self.state = State::Deciding(Box::new(request.clone()));
+                        self.state = State::Deciding(self.settings.offer.kept_by(&request));
                         return Some(ServerEvent::Handshake(request));
                     }
                     Err(error) => {

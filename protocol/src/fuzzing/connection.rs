@@ -116,6 +116,7 @@ impl World {
                 compress_from: on(7).then_some(16),
                 ..Codec::default()
             },
+            ..ServerSettings::default()
         });
         let now = Instant::default();
         let hello = HandshakeRequest::new("fuzz", "1.0.0");

@@ -235,6 +235,11 @@ impl Protos {
         &self.0.text
     }
 
+    /// Whether it is the same set, not only an equal one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The schema of a route, if its bodies are encoded by one.
     ///
     /// Like in the original a global message is also a route, named `message Name`.

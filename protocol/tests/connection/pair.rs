@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pomelo_protocol::{
     ClientConnection, ClientEvent, CloseReason, Codec, Config, DecodeError, Frame,
-    HandshakeRequest, PackageKind, SendError, ServerConnection, ServerEvent, ServerSettings,
-    Tables,
+    HandshakeRequest, PackageKind, ProtosOffer, SendError, ServerConnection, ServerEvent,
+    ServerSettings, Tables,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -194,6 +195,49 @@ fn kept_tables_are_not_sent_again() {
         panic!("{:?}", second.seen_by_client);
     };
     assert_eq!(body.decode::<Value>().unwrap(), json!({"x": 1}));
+}
+
+#[test]
+fn a_response_made_once_is_the_response_that_is_wanted() {
+    let mut settings = Arc::new(settings());
+    for heartbeat in [3, 3, 7] {
+        // The second time around nothing is made anew; the third time it must be.
+        let heartbeat = Some(Duration::from_secs(heartbeat));
+        Arc::get_mut(&mut settings).unwrap().offer.heartbeat = heartbeat;
+        let dictionary = settings.offer.dictionary.as_ref().unwrap().version();
+        let Some(ProtosOffer::Dialect { version, .. }) = &settings.offer.protos else {
+            panic!("no schemas");
+        };
+        let mut texts = Vec::new();
+        for (dictionary, protos, user) in [
+            (dictionary, version.as_str(), None),
+            (dictionary, "other", None),
+            ("other", version, None),
+            ("other", "", None),
+            ("other", "", Some(json!({"a": 1}))),
+            ("other", "", Some(json!(0))),
+        ] {
+            let request = HandshakeRequest::new("test", "1")
+                .with_sys("dictVersion", json!(dictionary))
+                .with_sys("protoVersion", json!(protos));
+            let mut server = ServerConnection::new(at(0), Arc::clone(&settings));
+            let hello = package(PackageKind::Handshake, request.to_text().as_bytes());
+            server.handle_data(at(0), hello);
+            assert!(matches!(
+                server.poll_event(),
+                Some(ServerEvent::Handshake(_))
+            ));
+            server.accept(at(0), user.as_ref());
+            let text = settings.offer.response_text(&request, user.as_ref());
+            let expected = package(PackageKind::Handshake, text.as_bytes());
+            assert_eq!(sent_by_server(&mut server), [expected]);
+            texts.push(text);
+        }
+        assert_eq!(texts.pop(), texts.get(3).cloned(), "falsy data is left out");
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), 5);
+    }
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl AppBuilder {
     /// pomelo; containers often have none of their own, which is UTC.
     pub fn cron_time_zone(mut self, name: &str) -> Self {
         match TimeZone::get(name) {
-            Ok(zone) => self.clock.zone = zone,
+            Ok(zone) => self.clock.zone = zone.into(),
             Err(_) => {
                 let problem = StartError::TimeZone(name.to_owned());
                 self.problem = self.problem.or(Some(problem));

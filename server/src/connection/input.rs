@@ -14,7 +14,10 @@ impl Driver {
     pub(super) fn read(&mut self, turn: &mut Turn<'_, '_>) {
         let mut buffer = take_buffer();
         match self.socket.try_read(&mut buffer) {
-            Ok(0) => self.machine.handle_eof(turn.time()),
+            Ok(0) => {
+                self.ended = true;
+                self.machine.handle_eof(turn.time());
+            }
             Ok(read) => {
                 self.received(read, turn);
                 self.feed(buffer.get(..read).unwrap_or_default(), turn);

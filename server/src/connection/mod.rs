@@ -53,7 +53,9 @@ pub(crate) fn run(
             return;
         };
         driver.run().await;
-        Box::pin(driver.finish()).await;
+        if driver.leave() {
+            Box::pin(driver.finish()).await;
+        }
     }
 }
 
@@ -106,6 +108,7 @@ async fn opened(
         running: Running::default(),
         closed: None,
         closed_by_peer: false,
+        ended: false,
         stopping: None,
         flush_until: None,
         active: Instant::now(),
@@ -171,6 +174,8 @@ struct Driver {
     closed: Option<CloseReason>,
     /// The WebSocket, in an orderly way.
     closed_by_peer: bool,
+    /// All that the peer will ever send is read.
+    ended: bool,
     /// Since the server is stopping: until when requests may end.
     stopping: Option<Instant>,
     /// Since the connection has ended: until when the rest may be written.
@@ -347,9 +352,9 @@ impl Driver {
         }
     }
 
-    /// Closes the socket, then lets handlers and `closed` listeners run to their end, as they
-    /// would in pomelo.
-    async fn finish(mut self) {
+    /// Lets go of the session's socket and counts the end; answers whether there is more to do
+    /// than to close the socket.
+    fn leave(&self) -> bool {
         if let Some(session) = &self.session {
             drop(session.mailbox().disconnect());
         }
@@ -363,6 +368,12 @@ impl Driver {
             };
             self.app().metrics().closed(why);
         }
+        !self.ended || !self.socket.is_bare() || !self.running.is_empty()
+    }
+
+    /// Closes the socket, then lets handlers and `closed` listeners run to their end, as they
+    /// would in pomelo.
+    async fn finish(mut self) {
         // What the peer sent meanwhile is taken: unread bytes would turn the close into a reset,
         // which may overtake the kick.
         with_buffer(|buffer| drop(self.socket.try_read(buffer)));

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{Method, Request, StatusCode, Version};
-use tungstenite::handshake::server::create_response;
+use tungstenite::handshake::derive_accept_key;
 
 use super::Network;
 
@@ -35,40 +34,91 @@ pub(crate) enum Head {
 /// were added by `proxies`.
 pub(crate) fn read(bytes: &[u8], real_ip: Option<&RealIp>, proxies: &[Network]) -> Head {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let len = match parsed.parse(bytes) {
+    let mut request = httparse::Request::new(&mut headers);
+    let len = match request.parse(bytes) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Head::Incomplete,
-        Ok(httparse::Status::Partial) => {
-            return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        }
-        Err(_) => return refuse(StatusCode::BAD_REQUEST),
+        Ok(httparse::Status::Partial) => return refuse("431 Request Header Fields Too Large"),
+        Err(_) => return refuse("400 Bad Request"),
     };
-    let Some(request) = request_of(&parsed) else {
-        return refuse(StatusCode::BAD_REQUEST);
-    };
-    if !request.headers().contains_key(http::header::UPGRADE) {
-        return refuse(StatusCode::NOT_FOUND);
+    let headers = Headers(request.headers);
+    if headers.first("Upgrade").is_none() {
+        return refuse("404 Not Found");
     }
-    match create_response(&request) {
-        Ok(mut response) => {
-            if let Some(protocol) = first_protocol(&request) {
-                response
-                    .headers_mut()
-                    .insert(http::header::SEC_WEBSOCKET_PROTOCOL, protocol);
-            }
-            let mut answer = Vec::with_capacity(160);
-            match tungstenite::handshake::server::write_response(&mut answer, &response) {
-                Ok(()) => Head::Upgrade {
-                    answer,
-                    len,
-                    client: real_ip.and_then(|names| client(&request, names, proxies)),
-                },
-                Err(_) => refuse(StatusCode::BAD_REQUEST),
-            }
+    let is_get = request.method == Some("GET") && request.version == Some(1);
+    match answer(&headers).filter(|_| is_get) {
+        Some(answer) => Head::Upgrade {
+            answer,
+            len,
+            client: real_ip.and_then(|names| client(&headers, names, proxies)),
+        },
+        None => refuse("400 Bad Request"),
+    }
+}
+
+/// The answer to an upgrade that follows the rules, as pomelo's WebSocket layer (ws) writes it.
+fn answer(headers: &Headers<'_>) -> Option<Vec<u8>> {
+    let mut connection = headers.text("Connection")?.split([' ', ',']);
+    if !connection.any(|word| word.eq_ignore_ascii_case("upgrade"))
+        || !headers.text("Upgrade")?.eq_ignore_ascii_case("websocket")
+        || headers.text("Sec-WebSocket-Version")? != "13"
+    {
+        return None;
+    }
+    let key = headers.first("Sec-WebSocket-Key")?;
+    if !is_key(key) {
+        return None;
+    }
+    let mut answer = Vec::with_capacity(192);
+    answer.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ",
+    );
+    answer.extend_from_slice(derive_accept_key(key).as_bytes());
+    // It confirms the first sub-protocol offered, whatever it is.
+    let offered = headers.text("Sec-WebSocket-Protocol");
+    if let Some(protocol) = offered.and_then(|offered| offered.split(',').next()) {
+        answer.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        answer.extend_from_slice(protocol.trim().as_bytes());
+    }
+    answer.extend_from_slice(b"\r\n\r\n");
+    Some(answer)
+}
+
+/// Whether this is 16 bytes in base64, the last of whose digits holds only two bits.
+fn is_key(key: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match key.split_last_chunk() {
+        Some((digits, [b'A' | b'Q' | b'g' | b'w', b'=', b'='])) => {
+            digits.len() == 21 && digits.iter().all(digit)
         }
-        Err(_) => refuse(StatusCode::BAD_REQUEST),
+        _ => false,
     }
+}
+
+struct Headers<'a>(&'a [httparse::Header<'a>]);
+
+impl<'a> Headers<'a> {
+    fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let headers = self.0.iter();
+        let named = headers.filter(move |header| header.name.eq_ignore_ascii_case(name));
+        named.map(|header| header.value)
+    }
+
+    fn first(&self, name: &str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// The first of this name, if it is plain text.
+    fn text(&self, name: &str) -> Option<&'a str> {
+        text(self.first(name)?)
+    }
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    let plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    let value = std::str::from_utf8(value).ok()?;
+    value.as_bytes().iter().all(plain).then_some(value)
 }
 
 /// The headers in which a proxy names the client.
@@ -80,14 +130,9 @@ pub(crate) struct RealIp {
 
 /// Every proxy adds an entry to the right; what stands left of the first that no proxy of ours
 /// added is only what the client claims.
-fn client(request: &Request<()>, names: &RealIp, proxies: &[Network]) -> Option<(IpAddr, u16)> {
-    let values = request.headers().get_all(&names.address);
-    let texts: Vec<&str> = values.iter().filter_map(|v| v.to_str().ok()).collect();
-    let mut entries: Vec<&str> = texts
-        .iter()
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
-        .collect();
+fn client(headers: &Headers<'_>, names: &RealIp, proxies: &[Network]) -> Option<(IpAddr, u16)> {
+    let texts = headers.all(&names.address).filter_map(text);
+    let mut entries: Vec<&str> = texts.flat_map(|v| v.split(',')).map(str::trim).collect();
     let (ip, port) = loop {
         let entry = address(entries.pop()?)?;
         let ours = proxies.iter().any(|proxy| proxy.contains(entry.0));
@@ -95,10 +140,10 @@ fn client(request: &Request<()>, names: &RealIp, proxies: &[Network]) -> Option<
             break entry;
         }
     };
-    let named = names.port.as_ref().and_then(|name| {
-        let text = request.headers().get(name)?.to_str().ok()?;
-        text.trim().parse().ok()
-    });
+    let named = names
+        .port
+        .as_ref()
+        .and_then(|name| headers.text(name)?.trim().parse().ok());
     Some((ip.to_canonical(), named.or(port).unwrap_or(0)))
 }
 
@@ -114,34 +159,99 @@ fn address(entry: &str) -> Option<(IpAddr, Option<u16>)> {
     }
 }
 
-fn request_of(parsed: &httparse::Request<'_, '_>) -> Option<Request<()>> {
-    let version = if parsed.version? == 1 {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
-    let mut request = Request::builder()
-        .method(Method::from_bytes(parsed.method?.as_bytes()).ok()?)
-        .uri(parsed.path?)
-        .version(version);
-    for header in parsed.headers.iter() {
-        request = request.header(header.name, header.value);
-    }
-    request.body(()).ok()
-}
-
-/// pomelo's WebSocket layer confirms the first sub-protocol offered, whatever it is.
-fn first_protocol(request: &Request<()>) -> Option<http::HeaderValue> {
-    let offered = request
-        .headers()
-        .get(http::header::SEC_WEBSOCKET_PROTOCOL)?
-        .to_str()
-        .ok()?;
-    offered.split(',').next()?.trim().parse().ok()
-}
-
-fn refuse(status: StatusCode) -> Head {
+fn refuse(status: &str) -> Head {
     Head::Refuse(
         format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").into_bytes(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tungstenite::handshake::server::create_response;
+
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    /// What the library makes of the same lines.
+    fn expected(method: &str, version: u8, lines: &[(&str, String)]) -> Option<String> {
+        let version = match version {
+            0 => http::Version::HTTP_10,
+            _ => http::Version::HTTP_11,
+        };
+        let mut request = http::Request::builder().method(method).version(version);
+        for (name, value) in lines {
+            request = request.header(*name, value);
+        }
+        let response = create_response(&request.body(()).unwrap()).ok()?;
+        let accept = response.headers().get("sec-websocket-accept")?;
+        Some(accept.to_str().unwrap().to_owned())
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("Upgrade".to_owned()),
+            Just("keep-alive, upgrade".to_owned()),
+            Just("websocket".to_owned()),
+            Just("WebSocket".to_owned()),
+            Just("13".to_owned()),
+            Just("8".to_owned()),
+            Just(KEY.to_owned()),
+            "[A-Za-z0-9+/]{21}[AQgwBxz9]==",
+            "[A-Za-z0-9+/]{20,22}={0,2}",
+            "[ -~]{1,12}".prop_map(|text| text.trim().to_owned()),
+        ]
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+        let right = [
+            ("Host", "any"),
+            ("connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-KEY", KEY),
+        ];
+        let changes = prop::collection::vec((0..right.len(), prop::option::of(value())), 0..3);
+        (changes, any::<bool>()).prop_map(move |(changes, twice)| {
+            let mut lines = right.map(|(name, value)| (name, Some(value.to_owned())));
+            for (place, value) in changes {
+                lines[place].1 = value;
+            }
+            let mut lines: Vec<_> = lines
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
+            if twice {
+                lines.extend(right.map(|(name, value)| (name, value.to_owned())));
+            }
+            lines
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_upgrade_is_what_the_library_takes_for_one(
+            method in prop_oneof![9 => Just("GET"), 1 => Just("POST")],
+            version in prop_oneof![9 => Just(1), 1 => Just(0)],
+            lines in lines(),
+        ) {
+            let mut head = format!("{method} /any HTTP/1.{version}\r\n");
+            for (name, value) in &lines {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+            head.push_str("\r\n");
+            let accept = match read(head.as_bytes(), None, &[]) {
+                Head::Upgrade { answer, len, .. } => {
+                    prop_assert_eq!(len, head.len());
+                    let answer = String::from_utf8(answer).unwrap();
+                    let (_, accept) = answer.split_once("Sec-WebSocket-Accept: ").unwrap();
+                    Some(accept.strip_suffix("\r\n\r\n").unwrap().to_owned())
+                }
+                Head::Refuse(_) => None,
+                Head::Incomplete => panic!("incomplete: {head}"),
+            };
+            prop_assert_eq!(accept, expected(method, version, &lines));
+        }
+    }
 }

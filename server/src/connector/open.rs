@@ -61,8 +61,10 @@ pub(crate) async fn open(
     match bytes.first() {
         // Package kinds are 1 to 5, and no HTTP method begins with one.
         Some(0x01..=0x05) => {
-            // Best effort, as when it was switched on.
-            drop(socket.stream().set_nodelay(hybrid.no_delay));
+            if !hybrid.no_delay {
+                // Best effort, as when it was switched on.
+                drop(socket.stream().set_nodelay(false));
+            }
             Ok(Opened {
                 socket,
                 peer: client,

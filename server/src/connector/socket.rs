@@ -106,6 +106,15 @@ impl Socket {
         }
     }
 
+    /// Whether the system says all there is to say when the socket is closed.
+    pub(crate) fn is_bare(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => false,
+        }
+    }
+
     /// Says that nothing more comes; the peer may still send.
     pub(crate) fn end(self) -> Arc<TcpStream> {
         let stream = match self {

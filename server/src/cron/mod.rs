@@ -5,7 +5,7 @@ mod time;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -75,7 +75,8 @@ pub enum CronError {
 /// The time of day, and where: what jobs are run by.
 pub(crate) struct Clock {
     pub(crate) now: Box<dyn Fn() -> SystemTime + Send + Sync>,
-    pub(crate) zone: TimeZone,
+    /// Empty: the system's, looked for when there is a job: the list of all zones is long.
+    pub(crate) zone: OnceLock<TimeZone>,
 }
 
 impl fmt::Debug for Clock {
@@ -90,7 +91,7 @@ impl Default for Clock {
     fn default() -> Self {
         Self {
             now: Box::new(SystemTime::now),
-            zone: TimeZone::system(),
+            zone: OnceLock::new(),
         }
     }
 }
@@ -99,6 +100,10 @@ impl Clock {
     fn now(&self) -> Timestamp {
         // A clock that is beyond all calendars runs nothing.
         Timestamp::try_from((self.now)()).unwrap_or(Timestamp::MAX)
+    }
+
+    fn zone(&self) -> &TimeZone {
+        self.zone.get_or_init(TimeZone::system)
     }
 }
 
@@ -198,7 +203,7 @@ impl App {
         }
         let time: CronTime = entry.time.parse()?;
         let clock = self.clock();
-        let next = time.next(clock.now(), &clock.zone);
+        let next = time.next(clock.now(), clock.zone());
         if next.is_none() {
             tracing::warn!(server = self.server_id(), cron = ?entry, "never runs");
         }
@@ -224,10 +229,10 @@ pub(crate) async fn run(app: App, mut phase: watch::Receiver<Phase>, limit: Dura
     loop {
         let now = app.clock().now();
         if last.duration_since(now) > SET_BACK {
-            crons.count_from(now, &app.clock().zone);
+            crons.count_from(now, app.clock());
         }
         last = now;
-        let (due, wait) = crons.due(now, &app.clock().zone);
+        let (due, wait) = crons.due(now, app.clock());
         for entry in due {
             // A job that is slower than its time would pile up.
             if names.insert(Arc::clone(&entry.id)) {
@@ -259,21 +264,21 @@ pub(crate) async fn run(app: App, mut phase: watch::Receiver<Phase>, limit: Dura
 }
 
 impl Crons {
-    fn count_from(&self, now: Timestamp, zone: &TimeZone) {
+    fn count_from(&self, now: Timestamp, clock: &Clock) {
         for job in lock(&self.jobs).iter_mut() {
-            job.next = job.time.next(now, zone);
+            job.next = job.time.next(now, clock.zone());
         }
     }
 
     /// Takes the jobs whose time has come, in the order of their times, and says how long the
     /// next one is away. What came due several times while nobody looked runs once.
-    fn due(&self, now: Timestamp, zone: &TimeZone) -> (Vec<CronEntry>, Option<Duration>) {
+    fn due(&self, now: Timestamp, clock: &Clock) -> (Vec<CronEntry>, Option<Duration>) {
         let mut due = Vec::new();
         let mut nearest: Option<Timestamp> = None;
         for job in lock(&self.jobs).iter_mut() {
             if let Some(at) = job.next.filter(|at| *at <= now) {
                 due.push((at, job.entry.clone()));
-                job.next = job.time.next(now, zone);
+                job.next = job.time.next(now, clock.zone());
             }
             nearest = nearest.into_iter().chain(job.next).min();
         }
