@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -12,9 +13,16 @@ use super::scenarios::{EMPTY, Read, START, Scenario, Work};
 use super::servers::{Instance, Running, Server, WORK, target};
 
 /// Measures all there is to measure. A server that fails has no value for that, and the rest goes on.
-pub(crate) fn rounds(options: &Options, scenarios: &[Scenario], servers: &[Server]) -> Figures {
+/// Also tells how many rounds there was time for.
+pub(crate) fn rounds(
+    options: &Options,
+    scenarios: &[Scenario],
+    servers: &[Server],
+) -> (Figures, usize) {
     let mut figures = Figures::default();
+    let began = Instant::now();
     for round in 0..options.rounds {
+        let round_began = Instant::now();
         let mut running = Running::default();
         let mut order: Vec<&Server> = servers.iter().collect();
         // Nobody is always the one who runs after a certain other.
@@ -35,8 +43,13 @@ pub(crate) fn rounds(options: &Options, scenarios: &[Scenario], servers: &[Serve
                 }
             }
         }
+        drop(running);
+        let end_of_next = began.elapsed() + round_began.elapsed();
+        if end_of_next.as_secs_f64() > options.minutes * 60.0 {
+            return (figures, round + 1);
+        }
     }
-    figures
+    (figures, options.rounds)
 }
 
 fn takes_part(server: &Server, scenario: &Scenario) -> bool {
