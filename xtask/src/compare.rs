@@ -31,7 +31,7 @@ makes unavoidable. In each round every scenario goes over all servers in turn,
 server and load tool on one core. What cannot be built or run here is left out,
 and said so. Linux only.
 
-A whole run takes about 20 minutes and rewrites the figures in
+A whole run takes up to 20 minutes and rewrites the figures in
 docs/benchmarks.md and the plots beside it; what is written there by hand stays.
 The raw figures go to target/compare/figures.json.
 
@@ -41,6 +41,8 @@ The raw figures go to target/compare/figures.json.
   --servers NAMES    only these: ours, bare-epoll, bare-epoll-gather, bare-tokio,
                      nano, pinus, pomelo; the page stays as it is
   --rounds N         default 3
+  --minutes M        no further round begins that would end later, if it is as
+                     long as the last; default 20
   --seconds S        of each measurement; default 1
   --core N           where all runs; default the last core there is
   --page             write the page all the same
@@ -82,6 +84,7 @@ pub(crate) struct Options {
     only: Vec<String>,
     servers: Vec<String>,
     rounds: usize,
+    minutes: f64,
     seconds: f64,
     /// Seconds before each measurement.
     warmup: f64,
@@ -101,9 +104,10 @@ impl Options {
             only: Vec::new(),
             servers: Vec::new(),
             rounds: 3,
+            minutes: 20.0,
             seconds: 1.0,
             warmup: 0.4,
-            idle: 10_000,
+            idle: 5_000,
             core: None,
             page: true,
             list: false,
@@ -127,6 +131,7 @@ impl Options {
                     options.page = false;
                 }
                 Long("rounds") => options.rounds = args.value()?.parse()?,
+                Long("minutes") => options.minutes = args.value()?.parse()?,
                 Long("seconds") => options.seconds = args.value()?.parse()?,
                 Long("core") => options.core = Some(args.value()?.parse()?),
                 Long("page") => page = true,
@@ -177,7 +182,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let core = machine::pin(options.core)?;
     machine::raise_file_limit();
     let began = Instant::now();
-    let figures = run::rounds(options, &scenarios, &servers);
+    let (figures, rounds) = run::rounds(options, &scenarios, &servers);
     let run = page::Run {
         options,
         machine,
@@ -186,6 +191,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         servers: &servers,
         left_out: &left_out,
         figures: &figures,
+        rounds,
         minutes: began.elapsed().as_secs_f64() / 60.0,
     };
     run.print();

@@ -17,7 +17,7 @@
 //!   itself sent; what is left is the server's and the kernel's.
 //! - *Bytes per connection* is the growth of the processes' resident memory, user space only, and
 //!   means something from some thousand connections on. The kernel's objects and buffers come on
-//!   top; what is told of them is the growth of the machine's, halved, since both ends are here.
+//!   top, which only root is told.
 //!
 //! # What not to conclude
 //!

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -71,6 +73,36 @@ pub(crate) fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
         eprintln!("the limit of open files stays as it is: {error}");
     }
+}
+
+/// A running process with realtime priority, taken back when dropped.
+#[derive(Debug)]
+pub(crate) struct Realtime(u32);
+
+impl Realtime {
+    /// `None`: that is not allowed here.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        chrt(&["--all-tasks", "--rr", "--pid", "1"], pid).then(|| Self(pid))
+    }
+}
+
+impl Drop for Realtime {
+    fn drop(&mut self) {
+        chrt(&["--all-tasks", "--other", "--pid", "0"], self.0);
+    }
+}
+
+/// Runs a program with realtime priority.
+pub(crate) fn realtime(program: &Path) -> Command {
+    let mut command = Command::new("chrt");
+    command.args(["--rr", "1"]).arg(program);
+    command
+}
+
+fn chrt(arguments: &[&str], pid: u32) -> bool {
+    let mut command = Command::new("chrt");
+    command.args(arguments).arg(pid.to_string());
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The value of the first line `name : value`.

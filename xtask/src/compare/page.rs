@@ -26,6 +26,8 @@ pub(crate) struct Run<'a> {
     pub(crate) servers: &'a [Server],
     pub(crate) left_out: &'a [(Server, String)],
     pub(crate) figures: &'a Figures,
+    /// How many there was time for.
+    pub(crate) rounds: usize,
     pub(crate) minutes: f64,
 }
 
@@ -102,7 +104,7 @@ impl Run<'_> {
         let all = json!({
             "processor": self.machine.processor,
             "kernel": self.machine.kernel,
-            "rounds": self.options.rounds,
+            "rounds": self.rounds,
             "seconds": self.options.seconds,
             "figures": figures,
             "failures": failures,
@@ -156,7 +158,7 @@ impl Run<'_> {
             "run",
             &format!(
                 "rounds: {}, of {} s for each measurement; server and load tool on core {}; {:.0} minutes; load average at the start {:.1}",
-                self.options.rounds, self.options.seconds, self.core, self.minutes, machine.load
+                self.rounds, self.options.seconds, self.core, self.minutes, machine.load
             ),
         );
         for (what, version) in versions(self.servers) {
@@ -521,6 +523,7 @@ mod tests {
             servers: servers::all(),
             left_out: &[],
             figures: &figures,
+            rounds: 1,
             minutes: 1.0,
         };
         let figure = &chosen[0].figures[0];

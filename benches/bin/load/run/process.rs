@@ -100,18 +100,31 @@ pub(crate) fn socket_memory() -> Result<u64, Error> {
     Ok(parse_tcp_pages(&text).unwrap_or_default() * rustix::param::page_size() as u64)
 }
 
-/// What the kernel holds for all connections of this machine, in bytes: its objects, and the buffers
-/// of TCP. Both ends of a connection on loopback count.
-///
-/// Root sees the objects by kind; else all small objects of the kernel are taken, connections that
-/// ended a minute ago among them.
-pub(crate) fn kernel() -> Option<u64> {
-    let objects = match fs::read_to_string("/proc/slabinfo") {
-        Ok(text) => parse_objects(&text),
-        Err(_) => parse_slab(&fs::read_to_string("/proc/meminfo").ok()?)?,
-    };
+/// What the kernel holds for all sockets of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    sockets: u64,
+    /// Of objects and of TCP's buffers.
+    pub(crate) bytes: u64,
+}
+
+/// `None`: only root sees the objects by kind.
+pub(crate) fn kernel() -> Option<Kernel> {
+    let slabinfo = fs::read_to_string("/proc/slabinfo").ok()?;
     let pages = parse_tcp_pages(&fs::read_to_string("/proc/net/sockstat").ok()?)?;
-    Some(objects + pages * rustix::param::page_size() as u64)
+    let mut kernel = parse_objects(&slabinfo);
+    kernel.bytes += pages * rustix::param::page_size() as u64;
+    Some(kernel)
+}
+
+impl Kernel {
+    /// The bytes for each socket that came since; `None`: fewer came than ours, so others went, and
+    /// nothing can be told.
+    pub(crate) fn per_socket(self, before: Self, ours: u64) -> Option<u64> {
+        let sockets = self.sockets.checked_sub(before.sockets)?;
+        let bytes = self.bytes.checked_sub(before.bytes)?;
+        (sockets >= ours).then(|| bytes / sockets.max(1))
+    }
 }
 
 fn server_cpu(pids: &[u32]) -> Result<Option<Duration>, Error> {
@@ -161,23 +174,22 @@ fn parse_kib(text: &str, name: &str) -> Option<u64> {
 }
 
 /// Name, objects in use, objects, bytes of each.
-fn parse_objects(slabinfo: &str) -> u64 {
+fn parse_objects(slabinfo: &str) -> Kernel {
     let kinds = slabinfo.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        words.next().filter(|name| OF_A_SOCKET.contains(name))?;
+        let kind = words.next().filter(|name| OF_A_SOCKET.contains(name))?;
         let used: u64 = words.next()?.parse().ok()?;
         let size: u64 = words.nth(1)?.parse().ok()?;
-        Some(used * size)
+        Some((kind, used, size))
     });
-    kinds.sum()
-}
-
-fn parse_slab(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("Slab:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
+    let none = Kernel {
+        sockets: 0,
+        bytes: 0,
+    };
+    kinds.fold(none, |sum, (kind, used, size)| Kernel {
+        sockets: sum.sockets + if kind.starts_with("TCP") { used } else { 0 },
+        bytes: sum.bytes + used * size,
+    })
 }
 
 fn parse_tcp_pages(sockstat: &str) -> Option<u64> {
@@ -304,8 +316,16 @@ mod tests {
 
     #[test]
     fn kernel_memory() {
-        let meminfo = "MemTotal:  24684704 kB\nSlab:             720652 kB\n";
-        assert_eq!(parse_slab(meminfo), Some(720_652 * 1024));
+        let slabinfo = "# name <active_objs>\nTCP 3 13 2368 13 8 : tunables\ntw_sock_TCP 9 9 256\nfilp 5 8 192";
+        let before = parse_objects(slabinfo);
+        assert_eq!((before.sockets, before.bytes), (3, 3 * 2368 + 5 * 192));
+        let after = Kernel {
+            sockets: 13,
+            bytes: before.bytes + 40_000,
+        };
+        assert_eq!(after.per_socket(before, 10), Some(4_000));
+        assert_eq!(after.per_socket(before, 11), None);
+        assert_eq!(before.per_socket(after, 0), None);
         let sockstat =
             "sockets: used 32\nTCP: inuse 1 orphan 0 tw 9 alloc 2 mem 343\nUDP: inuse 0 mem 7\n";
         assert_eq!(parse_tcp_pages(sockstat), Some(343));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::run::Error;
 use crate::run::args::{Options, Scenario, Target};
 use crate::run::fleet::{Client, Fleet, Happening};
-use crate::run::process::{Meter, Window, kernel, resident};
+use crate::run::process::{Kernel, Meter, Window, kernel, resident};
 use crate::run::stalled::Stalled;
 
 /// Connections that shake hands at the same time while a run is prepared: fewer than any
@@ -52,7 +52,8 @@ pub(crate) struct Memory {
     pub(crate) before: u64,
     pub(crate) after: u64,
     pub(crate) per_connection: u64,
-    /// The server's half of what the machine's kernel came to hold: rough, since others use it, too.
+    /// For the server's socket: what each socket on the machine that came meanwhile is to the kernel.
+    /// `None`: unknown to all but root, and when many others went.
     pub(crate) kernel_per_connection: Option<u64>,
 }
 
@@ -371,7 +372,7 @@ fn idle(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, E
         after,
         per_connection: after.saturating_sub(before) / connections,
         kernel_per_connection: held
-            .map(|(before, after)| after.saturating_sub(before) / connections / 2),
+            .and_then(|(before, after)| after.per_socket(before, connections)),
     });
     Ok(Outcome {
         memory,
@@ -382,14 +383,17 @@ fn idle(fleet: &mut Fleet, options: &Options, pids: &[u32]) -> Result<Outcome, E
 
 /// What the kernel holds once it has freed the sockets of an earlier run, which it does after a while
 /// and after their server has closed them.
-fn settled(fleet: &mut Fleet) -> Result<Option<u64>, Error> {
+fn settled(fleet: &mut Fleet) -> Result<Option<Kernel>, Error> {
     let mut least = kernel();
     let mut quiet = 0;
     for _ in 0..SETTLING {
         fleet.turn(Instant::now() + GLANCE, |_, _, _| Ok(()))?;
         let now = kernel();
-        quiet = if now < least { 0 } else { quiet + 1 };
-        least = least.min(now);
+        if now.map(|now| now.bytes) < least.map(|least| least.bytes) {
+            (quiet, least) = (0, now);
+        } else {
+            quiet += 1;
+        }
         if quiet == QUIET {
             break;
         }
