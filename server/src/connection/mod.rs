@@ -27,8 +27,8 @@ pub(crate) use self::counted::Counted;
 
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, Input, Refused, Socket, Stop, Transport, Used, open, return_buffer, take_buffer,
-    with_buffer,
+    CloseMethod, Input, Place, Refused, Socket, Stop, Transport, Used, open, return_buffer,
+    take_buffer, with_buffer,
 };
 use crate::handler::BoxFuture;
 use crate::mailbox::{Ending, Look, Outgoing, Settled};
@@ -98,6 +98,8 @@ pub(crate) async fn run(
         used: Used::default(),
         throttled: None,
         over_limit: false,
+        unfinished: false,
+        place: None,
         behind: false,
         traffic: Traffic::default(),
         counted,
@@ -204,6 +206,10 @@ struct Driver<'a> {
     throttled: Option<Instant>,
     /// It is kicked for that.
     over_limit: bool,
+    /// It is kicked for what it has not finished.
+    unfinished: bool,
+    /// Among those that have much of a package that is not finished.
+    place: Option<Place>,
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
     /// What is not in the server's numbers yet.
@@ -357,18 +363,24 @@ impl Driver<'_> {
             Ending::Kick(reason) => self.machine.kick(&reason),
             Ending::Close => self.machine.close(CloseReason::Local),
             Ending::Overflow => self.machine.close(CloseReason::OutboxFull),
+            Ending::Unfinished => {
+                self.unfinished = true;
+                self.machine.kick("unfinished");
+            }
         }
     }
 
     /// Closes the socket, then lets handlers and `closed` listeners run to their end, as they
     /// would in pomelo.
     async fn finish(mut self) {
+        self.front.unfinished.lets_go(&mut self.place);
         if let Some(session) = &self.session {
             drop(session.mailbox().disconnect());
         }
         if let Some(reason) = &self.closed {
             let why = match reason {
                 _ if self.over_limit => Ended::RateLimit,
+                _ if self.unfinished => Ended::Unfinished,
                 CloseReason::Kicked(_) | CloseReason::Local if self.stopping.is_some() => {
                     Ended::ServerStop
                 }
@@ -438,11 +450,19 @@ impl Driver<'_> {
             Ok(read) => {
                 self.received(read);
                 self.feed(buffer.get(..read).unwrap_or_default(), context);
+                self.look_after_unfinished();
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.machine.close(CloseReason::Transport),
         }
         return_buffer(buffer);
+    }
+
+    fn look_after_unfinished(&mut self) {
+        if let Some(session) = &self.session {
+            let bytes = self.machine.buffered() + self.transport.buffered();
+            self.front.unfinished.holds(&mut self.place, bytes, session);
+        }
     }
 
     fn feed(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {

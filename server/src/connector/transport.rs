@@ -15,7 +15,14 @@ pub(crate) const MESSAGE_ROOM: usize = 64 * 1024;
 /// How bytes become input of the state machine.
 pub(crate) enum Transport {
     Tcp,
-    WebSocket(Box<WebSocketContext>),
+    WebSocket(Box<WebSocket>),
+}
+
+/// The reading half of a WebSocket.
+pub(crate) struct WebSocket {
+    context: WebSocketContext,
+    /// What has come since the last whole frame or message.
+    unfinished: usize,
 }
 
 /// Input for the state machine.
@@ -40,22 +47,29 @@ impl Transport {
             .write_buffer_size(0)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
-        Self::WebSocket(Box::new(WebSocketContext::from_partially_read(
-            Vec::new(),
-            Role::Server,
-            Some(config),
-        )))
+        Self::WebSocket(Box::new(WebSocket {
+            context: WebSocketContext::from_partially_read(Vec::new(), Role::Server, Some(config)),
+            unfinished: 0,
+        }))
     }
 
     /// The handshake is finished: from now on messages may hold the longest package.
     pub(crate) fn allow(&mut self, max_package: u32) {
-        if let Self::WebSocket(context) = self {
+        if let Self::WebSocket(socket) = self {
             let max_package = usize::try_from(max_package).unwrap_or(usize::MAX);
             let max = Some(max_package.saturating_add(MESSAGE_ROOM));
-            context.set_config(|config| {
+            socket.context.set_config(|config| {
                 config.max_message_size = max;
                 config.max_frame_size = max;
             });
+        }
+    }
+
+    /// How many bytes wait for the rest of a WebSocket message.
+    pub(crate) fn buffered(&self) -> usize {
+        match self {
+            Self::Tcp => 0,
+            Self::WebSocket(socket) => socket.unfinished,
         }
     }
 
@@ -67,10 +81,20 @@ impl Transport {
                 let chunk = std::mem::take(bytes);
                 (!chunk.is_empty()).then(|| Input::Chunk(Bytes::copy_from_slice(chunk)))
             }
-            Self::WebSocket(context) => {
+            Self::WebSocket(socket) => {
+                let WebSocket {
+                    context,
+                    unfinished,
+                } = &mut **socket;
                 loop {
+                    let before = bytes.len();
                     let mut feed = Feed { bytes, replies };
-                    match context.read(&mut feed) {
+                    let read = context.read(&mut feed);
+                    match &read {
+                        Ok(_) => *unfinished = 0,
+                        Err(_) => *unfinished += before - bytes.len(),
+                    }
+                    match read {
                         Ok(Message::Binary(message)) => break Some(Input::Message(message)),
                         Ok(Message::Text(message)) => break Some(Input::Message(message.into())),
                         // Answered by the library, and no sign of life as pomelo counts it.
