@@ -125,6 +125,11 @@ impl ServerConnection {
         }
     }
 
+    /// How many received bytes wait to be handled, most often for the rest of a package.
+    pub fn buffered(&self) -> usize {
+        self.link.waiting()
+    }
+
     /// The peer will send nothing more. What it sent before is still taken.
     pub fn handle_eof(&mut self, now: Instant) {
         self.link.now = self.link.now.max(now);

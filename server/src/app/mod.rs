@@ -29,7 +29,7 @@ use self::tables::Place;
 
 use crate::channel::ChannelService;
 use crate::config::Config;
-use crate::connector::Hybrid;
+use crate::connector::{Hybrid, Unfinished};
 use crate::cron::{Clock, Crons};
 use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
@@ -86,6 +86,7 @@ pub(crate) struct Front {
     /// What new connections get; those that are there keep theirs.
     offered: ArcSwap<Offered>,
     schedulers: PushSchedulers,
+    pub(crate) unfinished: Unfinished,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,
 }

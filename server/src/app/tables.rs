@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{App, Front};
 use crate::config::Config;
-use crate::connector::Hybrid;
+use crate::connector::{Hybrid, Unfinished};
 use crate::error::StartError;
 use crate::handler::Table;
 use crate::push::PushSchedulers;
@@ -91,7 +91,9 @@ pub(super) fn front_of(
     server_id: &str,
 ) -> Result<Front, StartError> {
     let settings = settings_of(&hybrid, tables, server_id)?;
+    let unfinished = Unfinished::new(hybrid.max_unfinished, hybrid.max_package);
     Ok(Front {
+        unfinished,
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),
         schedulers,

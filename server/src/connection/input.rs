@@ -21,11 +21,19 @@ impl Driver {
             Ok(read) => {
                 self.received(read, turn);
                 self.feed(buffer.get(..read).unwrap_or_default(), turn);
+                self.look_after_unfinished();
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.machine.close(CloseReason::Transport),
         }
         return_buffer(buffer);
+    }
+
+    fn look_after_unfinished(&mut self) {
+        if let Some(session) = &self.session {
+            let bytes = self.machine.buffered() + self.transport.buffered();
+            self.front.unfinished.holds(&mut self.place, bytes, session);
+        }
     }
 
     pub(super) fn feed(&mut self, mut bytes: &[u8], turn: &mut Turn<'_, '_>) {

@@ -27,7 +27,9 @@ pub(crate) use self::counted::Counted;
 
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
-use crate::connector::{CloseMethod, Socket, Stopping, Told, Transport, Used, open, with_buffer};
+use crate::connector::{
+    CloseMethod, Place, Socket, Stopping, Told, Transport, Used, open, with_buffer,
+};
 use crate::dispatch::Batch;
 use crate::mailbox::{Ending, Outgoing, Settled};
 use crate::metrics::{Ended, Refusal, Traffic};
@@ -115,6 +117,8 @@ async fn opened(
         used: Used::default(),
         throttled: None,
         over_limit: false,
+        unfinished: false,
+        place: None,
         behind: false,
         counted,
         armed: None,
@@ -187,6 +191,10 @@ struct Driver {
     throttled: Option<Instant>,
     /// It is kicked for that.
     over_limit: bool,
+    /// It is kicked for what it has not finished.
+    unfinished: bool,
+    /// Among those that have much of a package that is not finished.
+    place: Option<Place>,
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
     counted: Counted,
@@ -349,18 +357,24 @@ impl Driver {
             Ending::Kick(reason) => self.machine.kick(&reason),
             Ending::Close => self.machine.close(CloseReason::Local),
             Ending::Overflow => self.machine.close(CloseReason::OutboxFull),
+            Ending::Unfinished => {
+                self.unfinished = true;
+                self.machine.kick("unfinished");
+            }
         }
     }
 
     /// Lets go of the session's socket and counts the end; answers whether there is more to do
     /// than to close the socket.
-    fn leave(&self) -> bool {
+    fn leave(&mut self) -> bool {
+        self.front.unfinished.lets_go(&mut self.place);
         if let Some(session) = &self.session {
             drop(session.mailbox().disconnect());
         }
         if let Some(reason) = &self.closed {
             let why = match reason {
                 _ if self.over_limit => Ended::RateLimit,
+                _ if self.unfinished => Ended::Unfinished,
                 CloseReason::Kicked(_) | CloseReason::Local if self.stopping.is_some() => {
                     Ended::ServerStop
                 }

@@ -14,6 +14,7 @@ mod stop;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod unfinished;
 mod websocket;
 
 pub use self::hosts::{Blacklist, Network, NetworkError, PatternError};
@@ -28,6 +29,7 @@ pub(crate) use self::stop::{Stopping, Told};
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
 pub(crate) use self::transport::{Input, Transport};
+pub(crate) use self::unfinished::{Place, Unfinished};
 
 /// How far the servers of this process are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

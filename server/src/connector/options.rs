@@ -77,6 +77,7 @@ pub struct Hybrid {
     pub(crate) decode: Option<Arc<Decode>>,
     pub(crate) encode: Option<Arc<Encode>>,
     pub(crate) max_package: u32,
+    pub(crate) max_unfinished: usize,
     pub(crate) max_running: usize,
     pub(crate) mailbox: Limits,
     pub(crate) check_client: Option<Arc<CheckClient>>,
@@ -128,6 +129,7 @@ impl Default for Hybrid {
             decode: None,
             encode: None,
             max_package: 1 << 20,
+            max_unfinished: 16 << 20,
             max_running: 256,
             mailbox: Limits {
                 frames: 1024,
@@ -214,6 +216,15 @@ impl Hybrid {
     /// The longest package taken from a client, in bytes. Default: 1 MiB.
     pub fn max_package(mut self, bytes: u32) -> Self {
         self.max_package = bytes;
+        self
+    }
+
+    /// How many bytes all clients together may have sent of packages that are not finished; up to
+    /// 64 KiB of each are not counted. Above it the client whose package is unfinished for longest
+    /// is kicked with the reason `unfinished`. Default: 16 MiB, so that a crowd that never sends the
+    /// last byte does not cost a package each; never less than the longest package.
+    pub fn max_unfinished(mut self, bytes: usize) -> Self {
+        self.max_unfinished = bytes;
         self
     }
 

@@ -45,6 +45,14 @@ impl Transport {
         }
     }
 
+    /// How many bytes wait for the rest of a WebSocket message.
+    pub(crate) fn buffered(&self) -> usize {
+        match self {
+            Self::Tcp => 0,
+            Self::WebSocket { rest, .. } => rest.as_ref().map_or(0, |rest| rest.buffered()),
+        }
+    }
+
     /// The next input out of `bytes`; bytes are taken off its front. `None`: all are taken.
     /// `replies` gets what the transport itself has to answer.
     pub(crate) fn next_input(&mut self, bytes: &mut &[u8], replies: &mut Vec<u8>) -> Option<Input> {

@@ -28,8 +28,17 @@ pub(crate) struct Rest {
     partial: Vec<u8>,
     /// In the middle of a message of several frames.
     library: Option<Box<WebSocketContext>>,
+    /// How many bytes its fragments have.
+    fragments: usize,
     /// Nothing more is taken.
     ended: bool,
+}
+
+impl Rest {
+    /// How many bytes wait for the rest of a message.
+    pub(super) fn buffered(&self) -> usize {
+        self.partial.len() + self.fragments
+    }
 }
 
 /// The frames of a connection.
@@ -154,6 +163,7 @@ impl Frames<'_> {
         mut frame: &[u8],
         replies: &mut Vec<u8>,
     ) -> ControlFlow<Input> {
+        let len = if head.is_control() { 0 } else { frame.len() };
         let kept = self.rest.as_mut().and_then(|rest| rest.library.take());
         let stays = kept.is_some() || !head.is_control();
         let max = self.max();
@@ -181,7 +191,9 @@ impl Frames<'_> {
                 }
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     if stays {
-                        self.rest.get_or_insert_default().library = Some(library);
+                        let rest = self.rest.get_or_insert_default();
+                        rest.library = Some(library);
+                        rest.fragments += len;
                     } else {
                         self.forget_unless_in_fragments();
                     }

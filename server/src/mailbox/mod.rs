@@ -45,6 +45,8 @@ pub(crate) enum Ending {
     Close,
     /// At once: the peer does not read.
     Overflow,
+    /// With a kick: others need the room that its unfinished package takes.
+    Unfinished,
 }
 
 #[derive(Debug, Clone, Copy)]

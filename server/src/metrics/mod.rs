@@ -64,7 +64,7 @@ const REFUSALS: [&str; 7] = [
     "stopping",
 ];
 
-const CLOSES: [&str; 13] = [
+const CLOSES: [&str; 14] = [
     "local",
     "peer",
     "kicked",
@@ -78,6 +78,7 @@ const CLOSES: [&str; 13] = [
     "rate_limit",
     "server_stop",
     "other",
+    "unfinished",
 ];
 
 /// Why a connection ended, where the server knows better than the protocol.
@@ -86,6 +87,7 @@ pub(crate) enum Ended<'a> {
     Because(&'a CloseReason),
     RateLimit,
     ServerStop,
+    Unfinished,
 }
 
 impl Ended<'_> {
@@ -106,6 +108,7 @@ impl Ended<'_> {
             },
             Self::RateLimit => 10,
             Self::ServerStop => 11,
+            Self::Unfinished => 13,
         }
     }
 }

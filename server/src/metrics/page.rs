@@ -75,6 +75,16 @@ impl Page {
             |app| vec![("", "", load(&app.metrics().running))],
         )?;
         self.queues(apps)?;
+        self.family(
+            "pomelo_unfinished_bytes",
+            "gauge",
+            "Bytes of packages that are not finished, of clients that have sent much of one.",
+            apps,
+            |app| {
+                let bytes = app.front().map_or(0, |front| front.unfinished.bytes());
+                vec![("", "", bytes as u64)]
+            },
+        )?;
         self.channels(apps)?;
         let lost = "pomelo_events_lost_total";
         let help = "Events that did not fit into the queue of a listener.";

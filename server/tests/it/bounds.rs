@@ -4,7 +4,9 @@ use pomelo_server::{CloseReason, FrontendSession, Overflow, PushError, State};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::peer::{Tcp, Ws, golden_app, golden_connector, package, request, response, start};
+use crate::peer::{
+    Tcp, Ws, app_with, frame, golden_app, golden_connector, package, request, response, start,
+};
 
 type Closed = mpsc::Sender<CloseReason>;
 
@@ -118,6 +120,57 @@ async fn a_client_that_asks_for_much_at_once_gets_it_all() {
     for id in 1..=TIMES {
         assert_eq!(ws.message().await, (0x82, response(id, &body)));
     }
+    running.stop().await;
+}
+
+/// Waits until so many bytes of packages that are not finished are with the server.
+async fn unfinished(running: &pomelo_server::Running, bytes: usize) {
+    let line = format!("pomelo_unfinished_bytes{{server=\"connector-1\"}} {bytes}\n");
+    let view = running.app("connector-1").unwrap();
+    while !view.metrics_page().contains(&line) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn of_a_crowd_that_never_finishes_the_first_are_kicked() {
+    const NOTHING: &str = "connector.entryHandler.nothing";
+    let hybrid = golden_connector()
+        .max_package(300_000)
+        .max_unfinished(400_000);
+    let (running, address) = start(app_with(hybrid)).await;
+    let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(250_000));
+    let whole = request(1, NOTHING, &body);
+    let (begin, rest) = whole.split_at(200_000);
+    let framed = frame(0x82, &whole);
+    let (ws_begin, ws_rest) = framed.split_at(150_000);
+
+    let mut first = Tcp::ready(address).await;
+    first.send(begin).await;
+    unfinished(&running, 200_000).await;
+    let mut second = Ws::ready(address).await;
+    second.tcp.send(ws_begin).await;
+    unfinished(&running, 350_000).await;
+    let mut third = Tcp::ready(address).await;
+    third.send(begin).await;
+    assert_eq!(
+        first.rest().await,
+        package(5, br#"{"reason":"unfinished"}"#)
+    );
+    unfinished(&running, 350_000).await;
+    third.send(rest).await;
+    assert_eq!(third.package().await, response(1, "{}"));
+    second.tcp.send(ws_rest).await;
+    assert_eq!(second.message().await, (0x82, response(1, "{}")));
+    unfinished(&running, 0).await;
+
+    // One that goes in the middle of a package counts no longer.
+    third.send(begin).await;
+    unfinished(&running, 200_000).await;
+    drop(third);
+    unfinished(&running, 0).await;
+    let page = running.app("connector-1").unwrap().metrics_page();
+    assert!(page.contains("reason=\"unfinished\"} 1\n"), "{page}");
     running.stop().await;
 }
 

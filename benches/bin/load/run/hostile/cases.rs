@@ -58,7 +58,7 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
             name: "hoard",
             about: "the longest package allowed, all but its last byte",
             groups: vec![stall(PEERS, wire.entered(&hoard())?)],
-            stopped_by: &["pomelo_connections_closed_total{heartbeat_timeout}"],
+            stopped_by: &["pomelo_connections_closed_total{unfinished}"],
         },
         Case {
             name: "handshakes",

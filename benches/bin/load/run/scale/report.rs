@@ -29,8 +29,11 @@ pub(crate) struct Report {
     /// Of the kernel, for both ends of a connection, since both are on this machine.
     slab_per_pair: u64,
     queued_per_pair: u64,
-    /// All memory that is gone, less that of servers and holders: slabs and whatever else.
+    /// Both of these.
     kernel_per_pair: u64,
+    /// What the whole machine has less than before, servers, holders and strangers included.
+    available_before: u64,
+    available_after: u64,
     holder_per_connection: u64,
     server_cpu_seconds: f64,
     server_cores: f64,
@@ -52,8 +55,6 @@ impl Report {
         let (before, after) = (outcome.before, outcome.after);
         let all = options.connections as u64;
         let each = |before: u64, after: u64| after.saturating_sub(before) / all;
-        let user = after.resident.saturating_sub(before.resident) + after.holders;
-        let gone = before.available.saturating_sub(after.available);
         let cpu = outcome.servers.server.unwrap_or_default().as_secs_f64();
         let held = outcome.servers.wall.as_secs_f64();
         let heartbeat = cpu / outcome.heartbeats.max(1) as f64;
@@ -77,7 +78,9 @@ impl Report {
             proportional_per_session: each(before.proportional, after.proportional),
             slab_per_pair: each(before.slab, after.slab),
             queued_per_pair: each(before.sockets, after.sockets),
-            kernel_per_pair: gone.saturating_sub(user) / all,
+            kernel_per_pair: each(before.slab + before.sockets, after.slab + after.sockets),
+            available_before: before.available,
+            available_after: after.available,
             holder_per_connection: after.holders / all,
             server_cpu_seconds: cpu,
             server_cores: cpu / held,
@@ -130,9 +133,14 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "| kernel memory, both ends | {} B per connection, of which slabs {} B, \
-             queued {} B |",
+            "| kernel memory, both ends | {} B per connection: slabs {} B, queued {} B |",
             self.kernel_per_pair, self.slab_per_pair, self.queued_per_pair
+        )?;
+        writeln!(
+            f,
+            "| the whole machine | {:.2} GB available before, {:.2} GB after, with all there is on it |",
+            giga(self.available_before),
+            giga(self.available_after)
         )?;
         writeln!(
             f,
@@ -228,7 +236,6 @@ mod tests {
         };
         let report = Report::new(&options, &outcome);
         assert_eq!(report.resident_per_session, 2000);
-        // 12 MB are gone, 3 of them to processes.
         assert_eq!(report.kernel_per_pair, 9000);
         assert!((report.cpu_micros_per_heartbeat - 20.0).abs() < 1e-9);
         let million = &report.arithmetic[1];

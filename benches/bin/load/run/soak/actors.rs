@@ -215,7 +215,7 @@ impl<'a> Stage<'a> {
                 };
                 client.request(&route("push"), &push, now)?;
             }
-            65..68 => client.request(&route("kick"), &Uid { uid: &uid }, now)?,
+            65..66 => client.request(&route("kick"), &Uid { uid: &uid }, now)?,
             _ if joined => client.request(&route("broadcast"), &Text { msg: text }, now)?,
             _ => {
                 client.request(&route("join"), &Room { room: &room }, now)?;

@@ -28,7 +28,8 @@ Starts the bench server and lets clients over TCP and WebSocket connect, bind,
 join, ask, talk to all, push, kick, leave and break off, hostile peers beside
 them; then all of them go. Fails unless the server's sessions, bindings,
 connections, channel members, running requests and queues are zero then, or if
-its memory grows from the first half of these rounds to the second.
+its memory grows from the first half of these rounds to the second, which is
+judged from four rounds on.
 
   --minutes M      of load; default 10
   --seconds S      the same in seconds
