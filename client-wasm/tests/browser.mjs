@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { frame, launch, network, open, original, scripted, secured, serve } from './harness.mjs';
 
 let browser;
@@ -187,6 +188,7 @@ test('bad handshakes are told', async () => {
     [frame(1, 'no json'), { type: 'connection', message: 'handshake is not a JSON object' }],
     [frame(1, '{}'), { type: 'connection', message: 'handshake has no code' }],
     [{ code: 200, sys: { protos: { server: 1 } } }, { type: 'connection', message: 'handshake has unusable protobuf schemas' }],
+    [frame(1, [0x78, 0x9c, 1, 2]), { type: 'connection', message: 'handshake does not inflate' }],
     [{ code: 500 }, 'handshake fail'],
     [{ code: 501 }, 'client version not fullfill'],
   ]) {
@@ -204,6 +206,37 @@ test('bad handshakes are told', async () => {
     return heard('io-error');
   });
   assert.equal(told.find(([event]) => event === 'io-error')[1].type, 'address');
+  assert.deepEqual(page.errors, []);
+});
+
+test('what pitaya compresses is read, in order', async () => {
+  const push = (flag, route, body) => frame(4, Buffer.concat([Buffer.from([flag, route.length]), Buffer.from(route), body]));
+  const json = (n) => Buffer.from(JSON.stringify({ n, text: '你好'.repeat(n * 1000) }));
+  const server = await used(scripted((send, socket, tell) => {
+    tell((data) => {
+      if (data[0] !== 4) return;
+      // All at once, and then the end: nothing overtakes what is still packed.
+      send(frame(4, Buffer.concat([Buffer.from([0x14, data[5]]), deflateSync('{"answer":42}')])));
+      send(push(0x16, 'onChat', deflateSync(json(1))));
+      send(push(0x16, 'onChat', gzipSync(json(2))));
+      send(push(0x06, 'onChat', json(3)));
+      send(push(0x16, 'onP', deflateSync(Buffer.from([0x08, 0x07]))));
+      send(push(0x16, 'onChat', deflateSync(Buffer.alloc(17 << 20, 0x20))));
+      send(push(0x06, 'onChat', json(4)));
+      socket.close();
+    });
+  }, frame(1, deflateSync(JSON.stringify(SCHEMA)))));
+  const page = await open(browser, `${web.url}/classic`);
+  const told = await page.evaluate(async (port) => {
+    pomelo.on('onP', (msg) => told.push(['onP', msg]));
+    await pomelo.init({ host: '127.0.0.1', port });
+    pomelo.request('a.b.c', {}, (answer) => told.push(['answer', answer]));
+    return (await heard('disconnect')).map(([name, value]) => [name, value.n ?? value.message ?? value]);
+  }, server.port);
+  assert.deepEqual(told, [
+    ['answer', { answer: 42 }], ['onChat', 1], ['onChat', 2], ['onChat', 3], ['onP', { a: 7 }],
+    ['error', 'body does not inflate'], ['onChat', 4], ['close', 'close'], ['disconnect', 'close'],
+  ]);
   assert.deepEqual(page.errors, []);
 });
 
