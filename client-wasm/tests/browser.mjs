@@ -209,6 +209,54 @@ test('bad handshakes are told', async () => {
   assert.deepEqual(page.errors, []);
 });
 
+test('a server that leaves in the middle', async () => {
+  const page = await open(browser, `${web.url}/classic`);
+  const whole = frame(4, Buffer.from('\x06\x06onChat{"ok":1}'));
+  for (const [name, server, expected] of [
+    ['of the handshake', scripted(undefined, (_, __, socket) => { socket.terminate(); }), []],
+    ['of a request', scripted((send, socket, tell) => { tell((data) => { if (data[0] === 4) socket.terminate(); }); }), [['init']]],
+    ['of a package', scripted((send, socket) => {
+      send(Buffer.concat([whole, whole.subarray(0, 9)]));
+      socket.close();
+    }), [['init'], ['onChat', { ok: 1 }], ['error', { type: 'connection', message: 'transport message ends inside a package' }]]],
+  ]) {
+    const { port } = await used(server);
+    const [told, rejected] = await page.evaluate(async (port) => {
+      window.told.length = 0;
+      const lost = pomelo.init({ host: '127.0.0.1', port }, () => window.told.push(['init'])).then(() => pomelo.request('a.b.c', {}));
+      const rejected = await lost.catch((error) => error.type);
+      return [await heard('disconnect'), rejected];
+    }, port);
+    assert.deepEqual(told, [...expected, ['close', 'close'], ['disconnect', 'close']], name);
+    assert.equal(rejected, 'closed', name);
+  }
+  assert.deepEqual(page.errors, []);
+});
+
+test('schemas are kept by their version, dictionaries for the next connection', async () => {
+  const asked = [];
+  const sys = { ...SCHEMA.sys, dict: { onP: 7 }, dictVersion: 'd' };
+  const server = await used(scripted((send) => send(frame(4, Buffer.from([0x07, 0, 7, 0x08, 0x05]))), (_, { sys: { protoVersion, dictVersion } }) => {
+    asked.push([protoVersion, dictVersion]);
+    // As a server of pomelo answers: without what the client has.
+    const answer = { ...sys, useProto: true, useDict: true };
+    if (protoVersion === 'v') delete answer.protos;
+    if (dictVersion === 'd') delete answer.dict;
+    return { code: 200, sys: answer };
+  }));
+  const page = await open(browser, `${web.url}/classic`);
+  const visit = () => page.evaluate((port) => new Promise((resolve) => {
+    pomelo.once('onP', resolve);
+    pomelo.init({ host: '127.0.0.1', port });
+  }), server.port);
+  for (const reload of [false, false, true]) {
+    if (reload) await page.reload();
+    assert.deepEqual(await visit(), { a: 5 });
+  }
+  assert.deepEqual(asked, [[undefined, undefined], ['v', 'd'], ['v', undefined]]);
+  assert.deepEqual(page.errors, []);
+});
+
 test('what pitaya compresses is read, in order', async () => {
   const push = (flag, route, body) => frame(4, Buffer.concat([Buffer.from([flag, route.length]), Buffer.from(route), body]));
   const json = (n) => Buffer.from(JSON.stringify({ n, text: '你好'.repeat(n * 1000) }));
