@@ -109,6 +109,7 @@ class Session {
     this.core = null;
     this.ready = false;
     this.open = true;
+    this.gone = false;
     this.final = false;
     this.pumping = false;
     this.timer = undefined;
@@ -132,7 +133,9 @@ class Session {
       this.inflating.then(() => this.closed(event));
       return;
     }
-    this.socket.onclose = null;
+    // Of the browser's event and that of a dead network the first counts.
+    if (this.gone) return;
+    this.gone = true;
     this.step((core) => give(core, END));
     this.end('closed by the server');
     clearTimeout(this.timer);

@@ -107,10 +107,11 @@ impl Connection {
         self.damaged = false;
     }
 
-    /// Something has come: a WebSocket message, the time that `poll` told, the WebSocket's end;
-    /// or is wanted: the end of the connection, the sending of a message that the page has
-    /// written, the reading of one; or compressed bytes that were told are inflated, or cannot be. Answers why a message was not sent, in a word, or what was
-    /// read, like an event (undefined for an empty message, which ends the connection).
+    /// Something has come: a WebSocket message, the time that `poll` told, the WebSocket's end, or
+    /// the bytes that `poll` told inflated (or not, if they cannot be). Or something is wanted: the
+    /// end of the connection, the sending of a message that the page has written, the reading of
+    /// one. Answers why a message was not sent, in a word, or what was read, like an event
+    /// (undefined for an empty message, which ends the connection).
     pub fn give(&mut self, what: i32, now: f64, bytes: Vec<u8>) -> JsValue {
         let now = instant(now);
         match what {

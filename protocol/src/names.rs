@@ -48,7 +48,7 @@ impl Names {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Routes(std::collections::HashMap<Arc<str>, u32>);
 
-/// A page has a message now and then, and a hash table would be a fifth of its module.
+/// A page has a message now and then, and a hash table would be a tenth of its module.
 #[cfg(target_family = "wasm")]
 pub(crate) type Routes = Names;
 
