@@ -52,8 +52,9 @@ async function drive(page, port, uid) {
     await ask('connector.entryHandler.bind', { uid });
     await ask('connector.entryHandler.push', { route: 'onChat', msg: { from: '张三', text: 'hello' } });
     await ask('connector.entryHandler.push', { route: 'onPb', msg: { n: 7, s: '文', list: [1, 2] } });
-    // Answers overtake each other, and each finds its callback.
-    await Promise.all([40, 1].map((t) => ask('chat.chatHandler.later', { t })));
+    // Answers overtake each other, unless the machine is busy, and each finds its callback.
+    const later = (t) => new Promise((resolve) => { pomelo.request('chat.chatHandler.later', { t }, resolve); });
+    told.push(['later', await Promise.all([40, 1].map(later))]);
     pomelo.disconnect();
     await heard('disconnect');
     told.push(['again']);
