@@ -14,6 +14,7 @@ const CLOSED = 5;
 const RAW = 6;
 const BAD_BODY = 7;
 const FRAME = 8;
+const PACKED = 9;
 // What it is given, and what it does (src/lib.rs).
 const MESSAGE = 0;
 const TIME = 1;
@@ -21,6 +22,8 @@ const END = 2;
 const CLOSE = 3;
 const SEND = 4;
 const DECODE = 5;
+const INFLATED = 6;
+const DAMAGED = 7;
 const REQUEST = 0;
 const NOTIFY = 1;
 const EXPECT = 2;
@@ -35,6 +38,7 @@ const FIRST_DELAY = 5000;
 const MAX_ATTEMPTS = 10;
 /** How long a server may take to close its side: over a dead network Chromium would wait for a minute. */
 const MAX_CLOSING = 2000;
+const MAX_INFLATED = 0xffffff;
 /** The name the original stores schemas under, so that what it stored is still good. */
 const STORED = 'protos';
 
@@ -79,6 +83,24 @@ function address({ host, port, ssl }) {
   return port ? `${base}:${port}` : base;
 }
 
+/** What pitaya compresses, zlib or gzip. No more than a package may hold otherwise. */
+async function inflate(bytes) {
+  const format = bytes[0] === 0x1f ? 'gzip' : 'deflate';
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format)).getReader();
+  const chunks = [];
+  let size = 0;
+  for (;;) {
+    const { done: over, value } = await reader.read();
+    if (over) return new Uint8Array(await new Blob(chunks).arrayBuffer());
+    size += value.length;
+    if (size > MAX_INFLATED) {
+      reader.cancel();
+      throw new Error('too large');
+    }
+    chunks.push(value);
+  }
+}
+
 /** One WebSocket, with the core from the time it is open until its end. */
 class Session {
   constructor(client, url, params) {
@@ -87,9 +109,11 @@ class Session {
     this.core = null;
     this.ready = false;
     this.open = true;
+    this.gone = false;
     this.final = false;
     this.pumping = false;
     this.timer = undefined;
+    this.inflating = undefined;
     this.callbacks = new Map();
     const socket = new WebSocket(url);
     this.socket = socket;
@@ -104,7 +128,14 @@ class Session {
   }
 
   closed(event) {
-    this.socket.onclose = null;
+    if (this.inflating) {
+      // What came before the end is told before it.
+      this.inflating.then(() => this.closed(event));
+      return;
+    }
+    // Of the browser's event and that of a dead network the first counts.
+    if (this.gone) return;
+    this.gone = true;
     this.step((core) => give(core, END));
     this.end('closed by the server');
     clearTimeout(this.timer);
@@ -120,7 +151,8 @@ class Session {
     this.pumping = true;
     let event;
     while (Array.isArray(event = this.core?.poll())) {
-      if (event[0] !== FRAME) this.client.told(this, event);
+      if (event[0] === PACKED) this.inflating = this.unpack(event[1]);
+      else if (event[0] !== FRAME) this.client.told(this, event);
       else if (this.socket.readyState === 1) this.socket.send(event[1]);
     }
     this.pumping = false;
@@ -129,6 +161,13 @@ class Session {
     if (event !== undefined) {
       this.timer = setTimeout(() => this.step((core) => give(core, TIME)), Math.max(0, event - now()));
     }
+  }
+
+  /** The core tells nothing else until it has what was packed. */
+  async unpack(bytes) {
+    const plain = await inflate(bytes).catch(() => {});
+    this.inflating = undefined;
+    this.step((core) => give(core, plain ? INFLATED : DAMAGED, plain));
   }
 
   /** `resolve` gets the answer, `reject` why there will be none. */

@@ -20,6 +20,8 @@ const BAD_BODY: i32 = 7;
 
 /// A frame to send.
 const SEND: i32 = 8;
+/// Bytes to inflate.
+const PACKED: i32 = 9;
 
 #[wasm_bindgen(raw_module = "pomelo-value")]
 extern "C" {
@@ -69,6 +71,16 @@ pub(crate) fn tell(event: ClientEvent<Js>) -> JsValue {
         }
         _ => nothing,
     }
+}
+
+/// The compressed bytes of an event that cannot be told without them inflated.
+pub(crate) fn tell_packed(event: &ClientEvent<Js>) -> Option<JsValue> {
+    let packed = match event {
+        ClientEvent::PackedHandshake(bytes) => bytes,
+        ClientEvent::Response { body, .. } | ClientEvent::Push { body, .. } => body.packed()?,
+        _ => return None,
+    };
+    Some(tell_bytes(PACKED, packed))
 }
 
 pub(crate) fn tell_frame(frame: &Frame) -> JsValue {

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pomelo_protocol::{
-    ClientConnection, ClientEvent, CloseReason, CodecError, Config, EncodeError, HandshakeRequest,
-    Instant, Json as _, RequestError, RequestId, SendError, Tables,
+    ClientConnection, ClientEvent, CloseReason, CodecError, Config, EncodeError, HandshakeError,
+    HandshakeRequest, Instant, Json as _, RequestError, RequestId, SendError, Tables,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -41,6 +41,8 @@ const END: i32 = 2;
 const CLOSE: i32 = 3;
 const SEND: i32 = 4;
 const DECODE: i32 = 5;
+const INFLATED: i32 = 6;
+const DAMAGED: i32 = 7;
 
 // What `Connection::call` does.
 const REQUEST: i32 = 0;
@@ -63,6 +65,10 @@ pub struct Connection {
     machine: ClientConnection<Js>,
     /// Waits for the frames that were written before it.
     event: Option<ClientEvent<Js>>,
+    /// Waits for the page to inflate its bytes, and all others behind it.
+    packed: Option<ClientEvent<Js>>,
+    /// The page could not inflate those of `event`.
+    damaged: bool,
 }
 
 #[wasm_bindgen]
@@ -76,6 +82,8 @@ impl Connection {
         Self {
             machine: ClientConnection::new(instant(0.0), Config::client(), request, tables),
             event: None,
+            packed: None,
+            damaged: false,
         }
     }
 
@@ -86,6 +94,7 @@ impl Connection {
         config.max_handshake = MAX_PACKAGE;
         config.max_package = MAX_PACKAGE;
         config.raw_messages = raw;
+        config.application_inflates = true;
         let mut request = HandshakeRequest::from_sys(Js::from(sys));
         let user = Js::from(user);
         if !user.is_absent() {
@@ -94,12 +103,15 @@ impl Connection {
         let tables = self.machine.tables().clone();
         self.machine = ClientConnection::new(instant(now), config, request, tables);
         self.event = None;
+        self.packed = None;
+        self.damaged = false;
     }
 
-    /// Something has come: a WebSocket message, the time that `poll` told, the WebSocket's end;
-    /// or is wanted: the end of the connection, the sending of a message that the page has
-    /// written, the reading of one. Answers why a message was not sent, in a word, or what was
-    /// read, like an event (undefined for an empty message, which ends the connection).
+    /// Something has come: a WebSocket message, the time that `poll` told, the WebSocket's end, or
+    /// the bytes that `poll` told inflated (or not, if they cannot be). Or something is wanted: the
+    /// end of the connection, the sending of a message that the page has written, the reading of
+    /// one. Answers why a message was not sent, in a word, or what was read, like an event
+    /// (undefined for an empty message, which ends the connection).
     pub fn give(&mut self, what: i32, now: f64, bytes: Vec<u8>) -> JsValue {
         let now = instant(now);
         match what {
@@ -117,6 +129,31 @@ impl Connection {
                     return event::tell(event);
                 }
             }
+            INFLATED => {
+                let bytes = Bytes::from(bytes);
+                self.event = match self.packed.take() {
+                    Some(ClientEvent::PackedHandshake(_)) => self.machine.handle_handshake(bytes),
+                    Some(mut event) => {
+                        if let ClientEvent::Response { body, .. } | ClientEvent::Push { body, .. } =
+                            &mut event
+                        {
+                            *body = body.clone().inflated(bytes);
+                        }
+                        Some(event)
+                    }
+                    None => None,
+                };
+            }
+            DAMAGED => match self.packed.take() {
+                Some(ClientEvent::PackedHandshake(_)) => {
+                    let reason = CloseReason::Handshake(HandshakeError::Inflate);
+                    self.machine.close(reason);
+                }
+                event => {
+                    self.damaged = event.is_some();
+                    self.event = event;
+                }
+            },
             _ => {}
         }
         JsValue::UNDEFINED
@@ -125,17 +162,25 @@ impl Connection {
     /// The next frame to send or thing that happened, a list of its kind and what belongs to it;
     /// or else the time at which the connection wants to be woken, if there is one.
     pub fn poll(&mut self) -> JsValue {
-        if self.event.is_none() {
+        if self.event.is_none() && self.packed.is_none() {
             self.event = self.machine.poll_event();
         }
         if let Some(frame) = self.machine.poll_transmit() {
             return event::tell_frame(&frame);
         }
-        match (self.event.take(), self.machine.poll_timeout()) {
-            (Some(event), _) => event::tell(event),
-            (None, Some(deadline)) => (deadline.since_origin().as_secs_f64() * 1000.0).into(),
-            (None, None) => JsValue::UNDEFINED,
+        let Some(event) = self.event.take() else {
+            let deadline = self.machine.poll_timeout();
+            return deadline
+                .map(|deadline| deadline.since_origin().as_secs_f64() * 1000.0)
+                .into();
+        };
+        if !std::mem::take(&mut self.damaged)
+            && let Some(told) = event::tell_packed(&event)
+        {
+            self.packed = Some(event);
+            return told;
         }
+        event::tell(event)
     }
 
     /// Sends a request, and answers its id, or a notify; takes an id for a request that the page

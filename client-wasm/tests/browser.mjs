@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { frame, launch, network, open, original, scripted, secured, serve } from './harness.mjs';
 
 let browser;
@@ -51,8 +52,9 @@ async function drive(page, port, uid) {
     await ask('connector.entryHandler.bind', { uid });
     await ask('connector.entryHandler.push', { route: 'onChat', msg: { from: '张三', text: 'hello' } });
     await ask('connector.entryHandler.push', { route: 'onPb', msg: { n: 7, s: '文', list: [1, 2] } });
-    // Answers overtake each other, and each finds its callback.
-    await Promise.all([40, 1].map((t) => ask('chat.chatHandler.later', { t })));
+    // Answers overtake each other, unless the machine is busy, and each finds its callback.
+    const later = (t) => new Promise((resolve) => { pomelo.request('chat.chatHandler.later', { t }, resolve); });
+    told.push(['later', await Promise.all([40, 1].map(later))]);
     pomelo.disconnect();
     await heard('disconnect');
     told.push(['again']);
@@ -187,6 +189,7 @@ test('bad handshakes are told', async () => {
     [frame(1, 'no json'), { type: 'connection', message: 'handshake is not a JSON object' }],
     [frame(1, '{}'), { type: 'connection', message: 'handshake has no code' }],
     [{ code: 200, sys: { protos: { server: 1 } } }, { type: 'connection', message: 'handshake has unusable protobuf schemas' }],
+    [frame(1, [0x78, 0x9c, 1, 2]), { type: 'connection', message: 'handshake does not inflate' }],
     [{ code: 500 }, 'handshake fail'],
     [{ code: 501 }, 'client version not fullfill'],
   ]) {
@@ -204,6 +207,85 @@ test('bad handshakes are told', async () => {
     return heard('io-error');
   });
   assert.equal(told.find(([event]) => event === 'io-error')[1].type, 'address');
+  assert.deepEqual(page.errors, []);
+});
+
+test('a server that leaves in the middle', async () => {
+  const page = await open(browser, `${web.url}/classic`);
+  const whole = frame(4, Buffer.from('\x06\x06onChat{"ok":1}'));
+  for (const [name, server, expected] of [
+    ['of the handshake', scripted(undefined, (_, __, socket) => { socket.terminate(); }), []],
+    ['of a request', scripted((send, socket, tell) => { tell((data) => { if (data[0] === 4) socket.terminate(); }); }), [['init']]],
+    ['of a package', scripted((send, socket) => {
+      send(Buffer.concat([whole, whole.subarray(0, 9)]));
+      socket.close();
+    }), [['init'], ['onChat', { ok: 1 }], ['error', { type: 'connection', message: 'transport message ends inside a package' }]]],
+  ]) {
+    const { port } = await used(server);
+    const [told, rejected] = await page.evaluate(async (port) => {
+      window.told.length = 0;
+      const lost = pomelo.init({ host: '127.0.0.1', port }, () => window.told.push(['init'])).then(() => pomelo.request('a.b.c', {}));
+      const rejected = await lost.catch((error) => error.type);
+      return [await heard('disconnect'), rejected];
+    }, port);
+    assert.deepEqual(told, [...expected, ['close', 'close'], ['disconnect', 'close']], name);
+    assert.equal(rejected, 'closed', name);
+  }
+  assert.deepEqual(page.errors, []);
+});
+
+test('schemas are kept by their version, dictionaries for the next connection', async () => {
+  const asked = [];
+  const sys = { ...SCHEMA.sys, dict: { onP: 7 }, dictVersion: 'd' };
+  const server = await used(scripted((send) => send(frame(4, Buffer.from([0x07, 0, 7, 0x08, 0x05]))), (_, { sys: { protoVersion, dictVersion } }) => {
+    asked.push([protoVersion, dictVersion]);
+    // As a server of pomelo answers: without what the client has.
+    const answer = { ...sys, useProto: true, useDict: true };
+    if (protoVersion === 'v') delete answer.protos;
+    if (dictVersion === 'd') delete answer.dict;
+    return { code: 200, sys: answer };
+  }));
+  const page = await open(browser, `${web.url}/classic`);
+  const visit = () => page.evaluate((port) => new Promise((resolve) => {
+    pomelo.once('onP', resolve);
+    pomelo.init({ host: '127.0.0.1', port });
+  }), server.port);
+  for (const reload of [false, false, true]) {
+    if (reload) await page.reload();
+    assert.deepEqual(await visit(), { a: 5 });
+  }
+  assert.deepEqual(asked, [[undefined, undefined], ['v', 'd'], ['v', undefined]]);
+  assert.deepEqual(page.errors, []);
+});
+
+test('what pitaya compresses is read, in order', async () => {
+  const push = (flag, route, body) => frame(4, Buffer.concat([Buffer.from([flag, route.length]), Buffer.from(route), body]));
+  const json = (n) => Buffer.from(JSON.stringify({ n, text: '你好'.repeat(n * 1000) }));
+  const server = await used(scripted((send, socket, tell) => {
+    tell((data) => {
+      if (data[0] !== 4) return;
+      // All at once, and then the end: nothing overtakes what is still packed.
+      send(frame(4, Buffer.concat([Buffer.from([0x14, data[5]]), deflateSync('{"answer":42}')])));
+      send(push(0x16, 'onChat', deflateSync(json(1))));
+      send(push(0x16, 'onChat', gzipSync(json(2))));
+      send(push(0x06, 'onChat', json(3)));
+      send(push(0x16, 'onP', deflateSync(Buffer.from([0x08, 0x07]))));
+      send(push(0x16, 'onChat', deflateSync(Buffer.alloc(17 << 20, 0x20))));
+      send(push(0x06, 'onChat', json(4)));
+      socket.close();
+    });
+  }, frame(1, deflateSync(JSON.stringify(SCHEMA)))));
+  const page = await open(browser, `${web.url}/classic`);
+  const told = await page.evaluate(async (port) => {
+    pomelo.on('onP', (msg) => told.push(['onP', msg]));
+    await pomelo.init({ host: '127.0.0.1', port });
+    pomelo.request('a.b.c', {}, (answer) => told.push(['answer', answer]));
+    return (await heard('disconnect')).map(([name, value]) => [name, value.n ?? value.message ?? value]);
+  }, server.port);
+  assert.deepEqual(told, [
+    ['answer', { answer: 42 }], ['onChat', 1], ['onChat', 2], ['onChat', 3], ['onP', { a: 7 }],
+    ['error', 'body does not inflate'], ['onChat', 4], ['close', 'close'], ['disconnect', 'close'],
+  ]);
   assert.deepEqual(page.errors, []);
 });
 

@@ -135,7 +135,7 @@ export const HANDSHAKE = { code: 200, sys: { heartbeat: 0 } };
 
 /**
  * A server that says what a test wants: `script(send, socket, tell)` runs for each client that acknowledged the handshake, which
- * is answered with `handshake`, a document, bytes, or a function of the connection's number.
+ * is answered with `handshake`, a document, bytes, or a function of the connection's number, the request and the socket.
  */
 export async function scripted(script = () => {}, handshake = HANDSHAKE) {
   const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
@@ -147,7 +147,7 @@ export async function scripted(script = () => {}, handshake = HANDSHAKE) {
     const listeners = [];
     socket.on('message', (data) => {
       if (data[0] === 1) {
-        const answer = typeof handshake === 'function' ? handshake(number) : handshake;
+        const answer = typeof handshake === 'function' ? handshake(number, JSON.parse(data.subarray(4)), socket) : handshake;
         if (answer) send(Buffer.isBuffer(answer) ? answer : frame(1, JSON.stringify(answer)));
       } else if (data[0] === 2) {
         script(send, socket, (listener) => listeners.push(listener), number);

@@ -143,6 +143,22 @@ impl Body {
         matches!(self.format, Format::Protobuf(_))
     }
 
+    /// The bytes as they came, if they are compressed and this build cannot inflate them: the
+    /// application may, and goes on with [`inflated`](Self::inflated).
+    pub fn packed(&self) -> Option<&Bytes> {
+        matches!(self.plain(), Err(InflateError::Unsupported)).then_some(&self.bytes)
+    }
+
+    /// The same body with its bytes inflated.
+    #[must_use]
+    pub fn inflated(self, bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            inflate_to: None,
+            ..self
+        }
+    }
+
     fn plain(&self) -> Result<Cow<'_, [u8]>, InflateError> {
         match self.inflate_to {
             Some(max) => gzip::inflate(&self.bytes, max),

@@ -70,7 +70,7 @@ impl std::borrow::Borrow<[u8]> for ByBytes {
     }
 }
 
-/// A page has a message now and then, and a hash table would be a fifth of its module.
+/// A page has a message now and then, and a hash table would be a tenth of its module.
 #[cfg(target_family = "wasm")]
 pub(crate) type Routes = Names;
 

@@ -13,7 +13,7 @@ use super::{Config, Link, SendError};
 use crate::body::Body;
 use crate::codec::{Codec, CodecError};
 use crate::error::{CloseReason, DecodeError, Dropped};
-use crate::handshake::{CODE_OK, HandshakeRequest, HandshakeResponse, Tables};
+use crate::handshake::{CODE_OK, HandshakeError, HandshakeRequest, HandshakeResponse, Tables};
 use crate::heartbeat::{Due, Heartbeat};
 use crate::json::Json;
 use crate::message::{Message, MessageHead, RequestId, Route};
@@ -56,6 +56,9 @@ pub enum ClientEvent<J = Value> {
     /// A message as it came, with [`Config::raw_messages`];
     /// [`decode`](ClientConnection::decode) reads it.
     Raw(Bytes),
+    /// A compressed response to the handshake, with [`Config::application_inflates`];
+    /// [`handle_handshake`](ClientConnection::handle_handshake) goes on with it.
+    PackedHandshake(Bytes),
     /// A message was ignored.
     Dropped(Dropped),
     /// The connection has ended; told once. Pending requests get no answer any more.
@@ -210,6 +213,28 @@ impl<J: Json> ClientConnection<J> {
     pub fn handle_eof(&mut self, now: Instant) {
         self.link.now = self.link.now.max(now);
         self.link.eof = true;
+    }
+
+    /// The response to the handshake from [`ClientEvent::PackedHandshake`], inflated by the
+    /// application. The event that follows from it comes before any of
+    /// [`poll_event`](Self::poll_event).
+    pub fn handle_handshake(&mut self, body: Bytes) -> Option<ClientEvent<J>> {
+        if !self.link.is_open() || !matches!(self.state, State::AwaitResponse(_)) {
+            return None;
+        }
+        match HandshakeResponse::parse(&body) {
+            Ok(response) if response.code == i64::from(CODE_OK) => {
+                return Some(self.ready(response));
+            }
+            Ok(response) => self.link.fail(CloseReason::Rejected(response.code)),
+            Err(HandshakeError::Inflate)
+                if cfg!(not(feature = "gzip")) && self.config.application_inflates =>
+            {
+                return Some(ClientEvent::PackedHandshake(body));
+            }
+            Err(error) => self.link.fail(CloseReason::Handshake(error)),
+        }
+        None
     }
 
     /// `request` for a document of the connection's own kind.
@@ -430,14 +455,7 @@ impl<J: Json> ClientConnection<J> {
         }
         match (package.kind, &self.state) {
             (PackageKind::Handshake, State::AwaitResponse(_)) => {
-                match HandshakeResponse::parse(&package.body) {
-                    Ok(response) if response.code == i64::from(CODE_OK) => {
-                        return Some(self.ready(response));
-                    }
-                    Ok(response) => self.link.fail(CloseReason::Rejected(response.code)),
-                    Err(error) => self.link.fail(CloseReason::Handshake(error)),
-                }
-                None
+                self.handle_handshake(package.body)
             }
             (PackageKind::Data, State::Working) if self.config.raw_messages => {
                 Some(ClientEvent::Raw(package.body))
@@ -641,5 +659,37 @@ mod tests {
         let refused = client.request("a.b.c", &1);
         assert!(matches!(refused, Err(RequestError::Send(SendError::Full))));
         assert_eq!(client.pending(), 1);
+    }
+
+    #[cfg(not(feature = "gzip"))]
+    #[test]
+    fn the_application_inflates_where_the_build_cannot() {
+        let hello = HandshakeRequest::new("test", "1");
+        let config = Config {
+            application_inflates: true,
+            ..Config::client()
+        };
+        let mut client =
+            ClientConnection::new(Instant::default(), config, hello, Tables::default());
+        let packed = b"\x78\x9c...";
+        let response = Frame::new(PackageKind::Handshake, packed).unwrap();
+        client.handle_message(Instant::default(), response.into_bytes());
+        let Some(ClientEvent::PackedHandshake(bytes)) = client.poll_event() else {
+            panic!("no event");
+        };
+        assert_eq!(&bytes[..], packed);
+        let ready = client.handle_handshake(br#"{"code":200,"sys":{}}"#[..].into());
+        assert!(matches!(ready, Some(ClientEvent::Ready { .. })));
+        assert!(client.handle_handshake(Bytes::new()).is_none(), "too late");
+
+        let mut data = b"\x16\x01a".to_vec();
+        data.extend_from_slice(packed);
+        let Some(ClientEvent::Push { body, .. }) = client.decode(&data.into()) else {
+            panic!("no push");
+        };
+        assert_eq!(body.packed().unwrap(), &packed[..]);
+        let body = body.inflated(Bytes::from_static(b"7"));
+        assert_eq!(body.decode::<u8>().unwrap(), 7);
+        assert!(body.packed().is_none());
     }
 }

@@ -74,6 +74,10 @@ pub struct Config {
     /// Messages are handed out as they came, [`ServerEvent::Raw`] and [`ClientEvent::Raw`], for
     /// an application that rewrites them or has a codec of its own. Default: false.
     pub raw_messages: bool,
+    /// Clients, in builds without the feature `gzip`: a compressed response to the handshake is
+    /// told as [`ClientEvent::PackedHandshake`] for the application to inflate. Off by default:
+    /// it ends the connection.
+    pub application_inflates: bool,
     /// Client: the most requests that may wait for their responses. Default: 1024.
     pub max_pending: usize,
     /// The most frames that wait to be sent. Default: 1024.
@@ -105,6 +109,7 @@ impl Default for Config {
             strict_heartbeat: false,
             max_pending: 1024,
             raw_messages: false,
+            application_inflates: false,
             outbox_frames: 1024,
             outbox_bytes: 4 << 20,
         }

@@ -275,6 +275,7 @@ impl World {
                 }
             }
             ClientEvent::Raw(_) => panic!("raw messages were not asked for"),
+            ClientEvent::PackedHandshake(_) => panic!("the application does not inflate"),
             ClientEvent::Kicked(reason) => self.kicked = Some(reason),
             // Forgotten requests are answered all the same.
             ClientEvent::Dropped(Dropped::UnknownResponse(_)) => {}

@@ -136,13 +136,13 @@ impl EncodeError {
 
     #[cold]
     pub(super) fn in_field(mut self, name: &str) -> Self {
-        self.0.prefix_field(name);
+        prefix_field(&mut self.0.path, name);
         self
     }
 
     #[cold]
     pub(super) fn in_element(mut self, index: usize) -> Self {
-        self.0.prefix_element(index);
+        prefix_element(&mut self.0.path, index);
         self
     }
 }
@@ -230,13 +230,13 @@ impl DecodeError {
 
     #[cold]
     pub(super) fn in_field(mut self, name: &str) -> Self {
-        self.0.prefix_field(name);
+        prefix_field(&mut self.0.path, name);
         self
     }
 
     #[cold]
     pub(super) fn in_element(mut self, index: usize) -> Self {
-        self.0.prefix_element(index);
+        prefix_element(&mut self.0.path, index);
         self
     }
 }
@@ -272,23 +272,20 @@ struct Located<K> {
     kind: K,
 }
 
-impl<K> Located<K> {
-    fn prefix_field(&mut self, name: &str) {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
-        self.path = [name, dot, &self.path].concat();
-    }
+fn prefix_field(path: &mut String, name: &str) {
+    *path = [name, dot(path), path].concat();
+}
 
-    fn prefix_element(&mut self, index: usize) {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
-        self.path = ["[", &decimal(index), "]", dot, &self.path].concat();
+fn prefix_element(path: &mut String, index: usize) {
+    *path = ["[", &decimal(index), "]", dot(path), path].concat();
+}
+
+/// What comes before the rest of a path.
+fn dot(rest: &str) -> &'static str {
+    if rest.is_empty() || rest.starts_with('[') {
+        ""
+    } else {
+        "."
     }
 }
 
