@@ -127,7 +127,7 @@ fn is_plain(text: &[u8], escaped_from: u8) -> bool {
     // The last block once more from behind, rather than its rest byte by byte.
     match text.last_chunk::<BLOCK>() {
         Some(last) => !blocks.iter().any(|block| has_special(block)) && !has_special(last),
-        None => !has_special(rest),
+        None => !rest.iter().any(|byte| is_special(*byte, escaped_from)),
     }
 }
 
