@@ -104,17 +104,14 @@ pub(crate) fn socket_memory() -> Result<u64, Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
     sockets: u64,
-    /// Of objects and of TCP's buffers.
+    /// Of their objects. Sockets that are idle have no buffers, and those of others would count.
     pub(crate) bytes: u64,
 }
 
 /// `None`: only root sees the objects by kind.
 pub(crate) fn kernel() -> Option<Kernel> {
     let slabinfo = fs::read_to_string("/proc/slabinfo").ok()?;
-    let pages = parse_tcp_pages(&fs::read_to_string("/proc/net/sockstat").ok()?)?;
-    let mut kernel = parse_objects(&slabinfo);
-    kernel.bytes += pages * rustix::param::page_size() as u64;
-    Some(kernel)
+    Some(parse_objects(&slabinfo))
 }
 
 impl Kernel {
