@@ -516,6 +516,6 @@ mod tests {
         }
         let size = size(run);
         assert!(size <= 656, "{size} bytes");
-        assert!(crate::session::size() <= 296);
+        assert!(crate::session::size() <= 288);
     }
 }

@@ -18,12 +18,13 @@ const GATHERED: usize = 16 * 1024;
 /// Frames of at most this many bytes are copied behind each other.
 const COPIED: usize = 4 * 1024;
 
-/// The most memory for copies that a thread keeps for the next connection.
-const SPARE: usize = 64 * 1024;
+/// The most bytes and frames that a thread keeps room for, for the next connection.
+const SPARE_BYTES: usize = 64 * 1024;
+const SPARE_FRAMES: usize = 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static COPIES: Cell<Option<Box<Copies>>> = const { Cell::new(None) };
+    static MORE: Cell<Option<Box<More>>> = const { Cell::new(None) };
 }
 
 /// WebSocket close with code 1000 and no reason, as pomelo sends it.
@@ -36,30 +37,32 @@ const WS_CLOSE: &[u8] = &[0x88, 0x02, 0x03, 0xe8];
 pub(crate) struct Outgoing {
     /// Empty: nothing waits.
     first: Bytes,
-    /// On the heap, and only there: quiet connections are many.
-    #[expect(
-        clippy::box_collection,
-        reason = "rare, and so not a part of every connection's size"
-    )]
-    rest: Option<Box<VecDeque<Bytes>>>,
-    /// Behind these, frames that were copied; in memory that the thread lends.
-    copies: Option<Box<Copies>>,
+    /// What is behind it, if anything is.
+    more: Option<Box<More>>,
     /// The sum of all lengths.
     bytes: usize,
     websocket: bool,
 }
 
-/// Frames behind each other in one piece of memory; there is one at least.
+/// What waits behind the first frame, in memory that the thread lends: quiet connections are many.
 #[derive(Debug, Default)]
-struct Copies {
-    bytes: Vec<u8>,
+struct More {
+    rest: VecDeque<Bytes>,
+    /// Behind these, frames that were copied behind each other.
+    copies: Vec<u8>,
+    /// How many bytes of the copies are written.
     written: usize,
-    frames: usize,
+    /// How many frames the copies were.
+    copied: usize,
 }
 
-impl Copies {
-    fn left(&self) -> &[u8] {
-        self.bytes.get(self.written..).unwrap_or_default()
+impl More {
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty() && self.copies.is_empty()
+    }
+
+    fn copies_left(&self) -> &[u8] {
+        self.copies.get(self.written..).unwrap_or_default()
     }
 }
 
@@ -69,14 +72,13 @@ impl Outgoing {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.copies.is_none()
+        self.first.is_empty() && self.more.is_none()
     }
 
     /// How many frames wait; copies that a frame of its own came behind count as one.
     pub(crate) fn len(&self) -> usize {
-        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
-        let copies = self.copies.as_ref().map_or(0, |copies| copies.frames);
-        usize::from(!self.first.is_empty()) + rest + copies
+        let more = self.more.as_ref();
+        usize::from(!self.first.is_empty()) + more.map_or(0, |more| more.rest.len() + more.copied)
     }
 
     /// Bytes that wait.
@@ -102,33 +104,56 @@ impl Outgoing {
         if wire.len() > COPIED {
             return self.push(frame.to_frame());
         }
-        let spare = || COPIES.take().unwrap_or_default();
-        let copies = self.copies.get_or_insert_with(spare);
-        copies.bytes.extend_from_slice(wire);
-        copies.frames += 1;
         self.bytes += wire.len();
+        let more = self.more();
+        more.copies.extend_from_slice(wire);
+        more.copied += 1;
     }
 
     pub(crate) fn push_raw(&mut self, bytes: Bytes) {
         self.seal();
         self.bytes += bytes.len();
-        self.enqueue(bytes);
+        if self.first.is_empty() {
+            self.first = bytes;
+        } else if !bytes.is_empty() {
+            self.more().rest.push_back(bytes);
+        }
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more
+            .get_or_insert_with(|| MORE.take().unwrap_or_default())
     }
 
     /// Makes a frame like the others of what was copied, so that more can go behind it.
     fn seal(&mut self) {
-        if let Some(copies) = self.copies.take() {
-            let mut bytes = Bytes::from(copies.bytes);
-            bytes.advance(copies.written);
-            self.enqueue(bytes);
+        let Some(more) = &mut self.more else { return };
+        if more.copies.is_empty() {
+            return;
+        }
+        let mut copies = Bytes::from(mem::take(&mut more.copies));
+        copies.advance(mem::take(&mut more.written));
+        more.copied = 0;
+        more.rest.push_back(copies);
+        if self.first.is_empty() {
+            self.first = self.next();
         }
     }
 
-    fn enqueue(&mut self, bytes: Bytes) {
-        if self.first.is_empty() {
-            self.first = bytes;
-        } else if !bytes.is_empty() {
-            self.rest.get_or_insert_default().push_back(bytes);
+    /// Takes the one behind the first out; empty if there is none.
+    fn next(&mut self) -> Bytes {
+        let next = self.more.as_mut().and_then(|more| more.rest.pop_front());
+        self.give_back();
+        next.unwrap_or_default()
+    }
+
+    /// Gives the thread its memory back, if that is empty.
+    fn give_back(&mut self) {
+        let Some(more) = self.more.take_if(|more| more.is_empty()) else {
+            return;
+        };
+        if more.copies.capacity() <= SPARE_BYTES && more.rest.capacity() <= SPARE_FRAMES {
+            MORE.set(Some(more));
         }
     }
 
@@ -165,12 +190,10 @@ impl Outgoing {
     ) -> io::Result<usize> {
         let mut sum = 0;
         while !self.is_empty() {
-            let written = match (&self.rest, &self.copies) {
-                (None, None) => socket(&[IoSlice::new(&self.first)]),
-                (_, Some(copies)) if self.first.is_empty() => {
-                    socket(&[IoSlice::new(copies.left())])
-                }
-                _ => self.gathered(&mut socket),
+            let written = match &self.more {
+                None => socket(&[IoSlice::new(&self.first)]),
+                Some(more) if self.first.is_empty() => socket(&[IoSlice::new(more.copies_left())]),
+                Some(more) => self.gathered(more, &mut socket),
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -189,12 +212,11 @@ impl Outgoing {
     /// Small frames are copied together: the system takes one piece of memory for less than many.
     fn gathered(
         &self,
+        more: &More,
         socket: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let rest = self.rest.iter().flat_map(|rest| rest.iter());
-        let frames = std::iter::once(&self.first).chain(rest);
-        let copies = self.copies.iter().map(|copies| copies.left());
-        let all = frames.map(|bytes| &**bytes).chain(copies);
+        let frames = std::iter::once(&self.first).chain(&more.rest);
+        let all = frames.map(|bytes| &**bytes).chain([more.copies_left()]);
         if self.bytes <= GATHERED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
@@ -222,17 +244,13 @@ impl Outgoing {
             written -= self.first.len();
             self.first = self.next();
         }
-        let Some(copies) = &mut self.copies else {
-            return;
-        };
-        copies.written += written;
-        if copies.left().is_empty()
-            && let Some(mut copies) = self.copies.take()
-            && copies.bytes.capacity() <= SPARE
-        {
-            copies.bytes.clear();
-            (copies.written, copies.frames) = (0, 0);
-            COPIES.set(Some(copies));
+        if let Some(more) = &mut self.more {
+            more.written += written;
+            if more.copies_left().is_empty() {
+                more.copies.clear();
+                (more.written, more.copied) = (0, 0);
+                self.give_back();
+            }
         }
     }
 
@@ -247,23 +265,14 @@ impl Outgoing {
         Some(first)
     }
 
-    /// Takes the one behind the first out; empty if there is none.
-    fn next(&mut self) -> Bytes {
-        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
-        next.unwrap_or_else(|| {
-            self.rest = None;
-            Bytes::new()
-        })
-    }
-
-    /// Makes one WebSocket message of everything that waits, of which nothing was copied: one head in
-    /// place of many.
+    /// Makes one WebSocket message of everything that waits: one head in place of many.
     pub(super) fn join(&mut self) {
-        let (true, Some(rest)) = (self.websocket, &mut self.rest) else {
+        self.seal();
+        let (true, Some(more)) = (self.websocket, &mut self.more) else {
             // A frame alone has its head already.
             return;
         };
-        for bytes in std::iter::once(&mut self.first).chain(rest.iter_mut()) {
+        for bytes in std::iter::once(&mut self.first).chain(&mut more.rest) {
             let head = head_len(bytes);
             bytes.advance(head);
             self.bytes -= head;
@@ -271,7 +280,7 @@ impl Outgoing {
         let head = Bytes::from(websocket_head(self.bytes));
         self.bytes += head.len();
         let first = mem::replace(&mut self.first, head);
-        rest.push_front(first);
+        more.rest.push_front(first);
     }
 }
 
@@ -363,7 +372,7 @@ mod tests {
             taken.extend(written(&mut out, usize::MAX, piece));
             assert_eq!(taken, expected);
             assert!(out.is_empty() && out.bytes() == 0);
-            assert!(out.rest.is_none(), "a crowd's room is given back");
+            assert!(out.more.is_none(), "a crowd's room is given back");
         }
     }
 
