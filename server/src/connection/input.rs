@@ -161,7 +161,9 @@ impl Driver {
             ServerEvent::Closed(reason) => {
                 tracing::debug!(peer = ?self.peer(), %reason, "connection closed");
                 self.transmit(turn);
-                if !self.closed_by_peer {
+                // A stream that just ends is not answered, as at ws.
+                let gone = self.ended && reason == CloseReason::Peer;
+                if !self.closed_by_peer && !gone {
                     self.push_own(Outgoing::push_close);
                 }
                 if let Some(session) = &self.session {

@@ -1,5 +1,7 @@
 //! What the first bytes decide.
 
+use tokio::io::AsyncWriteExt as _;
+
 use crate::peer::{
     HANDSHAKE, Tcp, UPGRADE, Ws, frame, golden_app, package, request, response, start,
 };
@@ -100,6 +102,18 @@ async fn a_package_cut_by_its_websocket_message_closes() {
     let whole = request(1, "connector.entryHandler.echo", "{}");
     ws.send(&whole[..12]).await;
     assert_eq!(ws.message().await, (0x88, vec![0x03, 0xe8]));
+    assert_eq!(ws.tcp.rest().await, b"");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_just_ends_gets_no_words_of_parting() {
+    let (running, address) = start(golden_app()).await;
+    let mut ws = Ws::ready(address).await;
+    ws.send(&request(1, "connector.entryHandler.nothing", "{}"))
+        .await;
+    ws.tcp.stream.shutdown().await.unwrap();
+    assert_eq!(ws.message().await, (0x82, response(1, "{}")));
     assert_eq!(ws.tcp.rest().await, b"");
     running.stop().await;
 }
