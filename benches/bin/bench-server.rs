@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | `entry` | | binds the session to a fresh uid | `{"code":200}` |
 //! | `echo` | `{"msg":any}` | | `{"code":200,"msg":any}` |
+//! | `raw` | any | | the message, which is not looked at |
 //! | `join` | `{"room":text}` | joins the channel; leaves it when the connection ends | `{"code":200}` |
 //! | `broadcast` | any | pushes `onMessage` with the message to every member of the caller's channel | `{"code":200}` |
 //! | `enter` | `{"uid":text}` | binds the session to that uid | `{"code":200}` |
@@ -22,8 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lexopt::prelude::{Long, Short, ValueExt as _};
 use pomelo_server::{
-    App, AppBuilder, Config, ConfigError, Error, FrontendSession, Hybrid, Json, Msg, RateLimit,
-    StartError, State,
+    App, AppBuilder, Body, Config, ConfigError, Error, FrontendSession, Hybrid, Json, Msg,
+    RateLimit, StartError, State,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -141,6 +142,7 @@ fn app(options: &Options) -> Result<AppBuilder, ConfigError> {
         .state(Uids::default())
         .handler("connector.entryHandler.entry", entry)
         .handler("connector.entryHandler.echo", echo)
+        .handler("connector.entryHandler.raw", raw)
         .handler("connector.entryHandler.join", join)
         .handler("connector.entryHandler.broadcast", broadcast)
         .handler("connector.entryHandler.enter", enter)
@@ -176,6 +178,10 @@ struct Echoed {
 
 async fn echo(Msg(Echo { msg }): Msg<Echo>) -> Json<Echoed> {
     Json(Echoed { code: 200, msg })
+}
+
+async fn raw(body: Body) -> Body {
+    body
 }
 
 #[derive(Deserialize)]

@@ -145,6 +145,35 @@ impl Codec {
         self.encode_in(scratch, &head, |out| self.write_body(out, route, body))
     }
 
+    /// [`response_in`](Self::response_in) of JSON text that is there already. It goes out as it is,
+    /// whatever [`escape_astral`](Self::escape_astral) says, unless the route has a schema.
+    ///
+    /// # Errors
+    /// As for [`response`](Self::response); text that is no JSON is only noticed where there is a
+    /// schema.
+    pub fn response_json_in<'a>(
+        &self,
+        scratch: &'a mut Vec<u8>,
+        id: RequestId,
+        route: &str,
+        text: &[u8],
+    ) -> Result<FrameRef<'a>, CodecError> {
+        let head = MessageHead::Response {
+            id: Some(id),
+            error: false,
+        };
+        self.encode_in(scratch, &head, |out| {
+            match self.outgoing.message(route) {
+                Some(message) => {
+                    let value: serde_json::Value = serde_json::from_slice(text)?;
+                    message.encode(&value, out)?;
+                }
+                None => out.extend_from_slice(text),
+            }
+            Ok(())
+        })
+    }
+
     /// Encodes a push.
     ///
     /// # Errors
@@ -312,6 +341,26 @@ mod tests {
 
     fn id(id: u64) -> RequestId {
         RequestId::new(id).unwrap()
+    }
+
+    #[test]
+    fn text_goes_out_as_it_is_or_by_its_schema() {
+        let codec = Codec {
+            outgoing: Protos::parse(&json!({"pb": {"required uInt32 a": 1}})).unwrap(),
+            ..Codec::default()
+        };
+        let scratch = &mut Vec::new();
+        let mut bytes = |route: &str, text: &str| {
+            let frame = codec.response_json_in(scratch, id(1), route, text.as_bytes());
+            frame.map(|frame| frame.as_bytes().to_vec())
+        };
+        assert_eq!(bytes("a", " 1.0 ").unwrap(), b"\x04\0\0\x07\x04\x01 1.0 ");
+        assert_eq!(
+            bytes("pb", r#"{"a":300}"#).unwrap(),
+            b"\x04\0\0\x05\x04\x01\x08\xac\x02"
+        );
+        assert!(matches!(bytes("pb", "{}"), Err(CodecError::Misfit(_))));
+        assert!(matches!(bytes("pb", "{"), Err(CodecError::Json(_))));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use http::Extensions;
 use pomelo_protocol::{Body, BodyError, Codec, CodecError, FrameRef, RequestId, Route};
@@ -383,12 +384,43 @@ impl<T: Serialize + Send> Encode for T {
     }
 }
 
+/// JSON text as it is.
+struct Text(Bytes);
+
+impl Encode for Text {
+    fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError> {
+        if is_falsy(self.0.trim_ascii()) {
+            return to.respond(&serde_json::Map::new(), send);
+        }
+        let Asked { codec, id, route } = to;
+        scratch(|scratch| {
+            send(codec.response_json_in(scratch, id, route, &self.0)?);
+            Ok(())
+        })
+    }
+
+    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        Ok(self.0.to_vec())
+    }
+
+    fn to_value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+}
+
 /// Whether the JSON body of a response is one that pomelo replaces by `{}`.
 fn ends_falsy(package: &[u8], id: RequestId) -> bool {
     // Head of the package, flag, and the id in groups of seven bits.
     let groups = usize::try_from((64 - id.get().leading_zeros()).div_ceil(7)).unwrap_or(10);
     let body = package.get(4 + 1 + groups..).unwrap_or_default();
-    matches!(body, b"null" | b"false" | b"0" | b"0.0" | b"-0.0" | b"\"\"")
+    is_falsy(body)
+}
+
+fn is_falsy(json: &[u8]) -> bool {
+    matches!(
+        json,
+        b"" | b"null" | b"false" | b"0" | b"0.0" | b"-0.0" | b"\"\""
+    )
 }
 
 /// What a handler may answer: `Reply`, or any value serde can write wrapped in [`Json`],
@@ -396,7 +428,7 @@ fn ends_falsy(package: &[u8], id: RequestId) -> bool {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the answer of a handler",
     label = "not a reply",
-    note = "a handler answers `()`, `Reply`, `Json<T>`, `serde_json::Value`, or a `Result` of one of them with `pomelo_server::Error`"
+    note = "a handler answers `()`, `Reply`, `Json<T>`, `Body`, `serde_json::Value`, or a `Result` of one of them with `pomelo_server::Error`"
 )]
 pub trait IntoReply {
     /// The reply, or what went wrong.
@@ -420,6 +452,26 @@ impl IntoReply for Reply {
 impl IntoReply for () {
     fn into_reply(self) -> Result<Reply, Error> {
         Ok(Reply::new(()))
+    }
+}
+
+/// Answers the message of a client, or JSON text made elsewhere ([`Body::json`]), without reading
+/// it: text goes out as it is, and it is up to the application that it is JSON.
+///
+/// ```
+/// use pomelo_server::Body;
+///
+/// async fn echo(body: Body) -> Body {
+///     body
+/// }
+/// # let _ = pomelo_server::App::builder().handler("connector.entryHandler.echo", echo);
+/// ```
+impl IntoReply for Body {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(Reply {
+            value: Box::new(Text(self.to_json()?)),
+            options: None,
+        })
     }
 }
 

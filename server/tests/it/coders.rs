@@ -1,10 +1,12 @@
 //! Messages that are signed, or coded by the application.
 
 use bytes::Bytes;
-use pomelo_server::{Hybrid, Session};
+use pomelo_server::{Body, Hybrid, Session};
 use serde_json::{Value, json};
 
-use crate::peer::{Tcp, Ws, app_with, golden_connector, package, request, start};
+use crate::peer::{
+    Tcp, Ws, app_with, golden_app, golden_connector, package, request, response, start,
+};
 
 const CRYPTO: &str = include_str!("../../../protocol/tests/golden/crypto.json");
 
@@ -149,5 +151,22 @@ async fn what_a_decoder_makes_may_be_wrong_and_only_loses_the_message() {
     let prefixed = package(4, &[&[9], &good[4..]].concat());
     peer.send(&[cut, prefixed].concat()).await;
     assert_eq!(peer.package().await, crate::peer::response(3, "{}"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_is_an_answer_as_it_is() {
+    let app = golden_app().handler("connector.s.same", async |body: Body| body);
+    let (running, address) = start(app).await;
+    let mut peer = Tcp::ready(address).await;
+    for (sent, answered) in [
+        (r#"{ "a" : 1.50, "a":"人" }"#, r#"{ "a" : 1.50, "a":"人" }"#),
+        (" null ", "{}"),
+        ("", "{}"),
+        ("no JSON", "no JSON"),
+    ] {
+        peer.send(&request(1, "connector.s.same", sent)).await;
+        assert_eq!(peer.package().await, response(1, answered));
+    }
     running.stop().await;
 }
