@@ -131,7 +131,7 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
         },
         Case {
             name: "bombs",
-            about: "bodies of 2 KiB that inflate to 1 MiB and to 64 MiB",
+            about: "bodies of 1 KiB that inflate to 1 MiB, and of 64 KiB to 64 MiB",
             groups: vec![
                 bomb(PEERS / 2, &wire, MAX_PACKAGE - 100)?,
                 bomb(PEERS / 2, &wire, 64 << 20)?,
