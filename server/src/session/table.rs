@@ -25,34 +25,38 @@ use crate::mailbox::{Flusher, Limits};
 const SHARDS: usize = 32;
 
 #[derive(Debug)]
-pub(super) struct Sharded<K, V> {
-    shards: Vec<Mutex<HashMap<K, V>>>,
-    hasher: RandomState,
+pub(super) struct Sharded<K, V, S = RandomState> {
+    shards: Vec<Mutex<HashMap<K, V, S>>>,
+    /// Chooses a shard and nothing more, so it need not withstand anybody.
+    choice: Quick,
 }
 
-impl<K: Hash + Eq, V> Sharded<K, V> {
+/// A hash for keys that nobody outside chooses.
+type Quick = foldhash::fast::RandomState;
+
+impl<K: Hash + Eq, V, S: BuildHasher + Default> Sharded<K, V, S> {
     fn new() -> Self {
         Self {
             shards: std::iter::repeat_with(Mutex::default)
                 .take(SHARDS)
                 .collect(),
-            hasher: RandomState::new(),
+            choice: Quick::default(),
         }
     }
 
-    pub(super) fn of<Q>(&self, key: &Q) -> MutexGuard<'_, HashMap<K, V>>
+    pub(super) fn of<Q>(&self, key: &Q) -> MutexGuard<'_, HashMap<K, V, S>>
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
     {
         let shards = self.shards.len() as u64;
-        let index = usize::try_from(self.hasher.hash_one(key) % shards).unwrap_or_default();
+        let index = usize::try_from(self.choice.hash_one(key) % shards).unwrap_or_default();
         let shard = self.shards.get(index).or_else(|| self.shards.first());
         lock(shard.expect("there are SHARDS shards, and the index is below"))
     }
 
     /// Each shard in turn.
-    pub(super) fn each(&self) -> impl Iterator<Item = MutexGuard<'_, HashMap<K, V>>> {
+    pub(super) fn each(&self) -> impl Iterator<Item = MutexGuard<'_, HashMap<K, V, S>>> {
         self.shards.iter().map(lock)
     }
 }
@@ -81,7 +85,8 @@ pub(super) struct Table {
     pub(super) frontend: Arc<Frontend>,
     single_session: bool,
     pub(super) next_id: AtomicU64,
-    pub(super) by_id: Sharded<u64, Session>,
+    /// The ids are the server's own.
+    pub(super) by_id: Sharded<u64, Session, Quick>,
     pub(super) by_uid: Sharded<Uid, Online>,
     /// Sockets, those that have not finished their handshake included.
     pub(super) connections: AtomicUsize,

@@ -150,7 +150,7 @@ async fn what_a_decoder_makes_may_be_wrong_and_only_loses_the_message() {
     let good = request(3, "connector.entryHandler.nothing", "{}");
     let prefixed = package(4, &[&[9], &good[4..]].concat());
     peer.send(&[cut, prefixed].concat()).await;
-    assert_eq!(peer.package().await, crate::peer::response(3, "{}"));
+    assert_eq!(peer.package().await, response(3, "{}"));
     running.stop().await;
 }
 
