@@ -219,7 +219,7 @@ impl Driver {
                 nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
                 traffic: Traffic::default(),
             };
-            self.attend();
+            self.attend(&mut turn);
             let first = self.early.as_mut().map(|early| mem::take(&mut early.first));
             if let Some(first) = first.filter(|first| !first.is_empty()) {
                 self.received(first.len(), &mut turn);
@@ -309,9 +309,13 @@ impl Driver {
     }
 
     /// From here to the next [`write`](Self::write) the mailbox needs nobody else.
-    fn attend(&self) {
-        if let Some(session) = &self.session {
-            session.mailbox().attend();
+    fn attend(&mut self, turn: &mut Turn<'_, '_>) {
+        let Some(session) = &self.session else { return };
+        let mailbox = session.mailbox();
+        if mailbox.attend(&self.front.hybrid.mailbox) {
+            let socket = &mut self.socket;
+            let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+            self.blocked = mailbox.write(&mut turn.traffic, write);
         }
     }
 

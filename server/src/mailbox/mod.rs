@@ -64,10 +64,21 @@ pub(crate) struct Mailbox {
     urgent: AtomicBool,
 }
 
-/// So many frames or bytes are written in the middle of a turn: a client that asks for much in one
-/// go is to fill its socket first, and only then its mailbox.
+/// So many frames or bytes, or half of the limit if that is less, are written in the middle of a
+/// turn: a client that asks for much in one go is to fill its socket first, and only then its
+/// mailbox.
 const HEAVY_FRAMES: usize = 256;
 const HEAVY_BYTES: usize = 64 * 1024;
+
+impl Limits {
+    fn heavy_frames(&self) -> usize {
+        (self.frames / 2).clamp(1, HEAVY_FRAMES)
+    }
+
+    fn heavy_bytes(&self) -> usize {
+        (self.bytes / 2).min(HEAVY_BYTES)
+    }
+}
 
 /// What the connection's task has to see to before it goes on.
 #[derive(Debug)]
@@ -176,7 +187,7 @@ impl Mailbox {
                 queue.release();
             }
         }
-        Ok(self.pushed(&mut queue))
+        Ok(self.pushed(&mut queue, limits))
     }
 
     /// [`push`](Self::push) of a frame for this mailbox alone, which is copied into it.
@@ -189,12 +200,13 @@ impl Mailbox {
         self.admit(&mut queue, frame, limits)?;
         queue.release();
         queue.out.push_copy(frame);
-        Ok(self.pushed(&mut queue))
+        Ok(self.pushed(&mut queue, limits))
     }
 
-    fn pushed(&self, queue: &mut Queue) -> Due {
+    fn pushed(&self, queue: &mut Queue, limits: &Limits) -> Due {
         let out = &queue.out;
-        let heavy = out.len().is_multiple_of(HEAVY_FRAMES) || out.bytes() >= HEAVY_BYTES;
+        let heavy =
+            out.len().is_multiple_of(limits.heavy_frames()) || out.bytes() >= limits.heavy_bytes();
         if heavy && queue.keeper == Keeper::Task {
             self.urgent.store(true, Ordering::Release);
         }
@@ -327,9 +339,13 @@ impl Mailbox {
     }
 
     /// The connection's task is at work from here to [`settle`](Self::settle): what comes
-    /// meanwhile needs nobody else.
-    pub(crate) fn attend(&self) {
-        lock(&self.queue).keeper = Keeper::Task;
+    /// meanwhile needs nobody else. Answers whether so much waits that it should be written first,
+    /// since the turn may add to it.
+    pub(crate) fn attend(&self, limits: &Limits) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.keeper = Keeper::Task;
+        let out = &queue.out;
+        out.len() >= limits.heavy_frames() || out.bytes() >= limits.heavy_bytes()
     }
 
     /// Queues what the connection itself has to say, without limits: it is at most one frame for

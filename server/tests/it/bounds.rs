@@ -237,3 +237,35 @@ async fn a_session_whose_handlers_never_end_can_still_be_kicked() {
     assert_eq!(peer.rest().await, package(5, br#"{"reason":"bye"}"#));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn answers_find_room_in_a_mailbox_that_pushes_have_filled() {
+    for overflow in [Overflow::DropFrame, Overflow::Disconnect] {
+        let hybrid = golden_connector().mailbox(8, 1 << 20, overflow);
+        let (running, address) = start(app_with(hybrid)).await;
+        let mut peer = Tcp::ready(address).await;
+        // More requests in one write than the mailbox holds answers.
+        let asked: Vec<Vec<u8>> = (1..=20)
+            .map(|id| request(id, "connector.entryHandler.nothing", "{}"))
+            .collect();
+        peer.send(&asked.concat()).await;
+        let channels = running.app("connector-1").unwrap().channels();
+        let mut taken = 0;
+        for _ in 0..8 {
+            let report = channels.broadcast("connector", "n", &1).await.unwrap();
+            taken += report.delivered;
+        }
+        let (mut answers, mut pushes) = (1, 0);
+        while answers <= 20 || pushes < taken {
+            let package = peer.package().await;
+            if package == response(answers, "{}") {
+                answers += 1;
+            } else {
+                assert_eq!(package[4] & 0x0e, 0x06, "{package:?}");
+                pushes += 1;
+            }
+        }
+        assert_eq!(taken, 8);
+        running.stop().await;
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pomelo_server::{Msg, State, Tls, TlsError, rustls};
+use pomelo_server::{CloseMethod, Msg, Overflow, State, Tls, TlsError, rustls};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -289,4 +289,30 @@ async fn what_came_whole_before_garbage_is_still_heard() {
     assert_eq!(hearing.recv().await.unwrap(), "last words");
     Tcp { stream }.rest().await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_mailbox_ends_a_connection_that_waits() {
+    for method in [CloseMethod::Destroy, CloseMethod::End] {
+        let certificate = certificate();
+        let hybrid = golden_connector()
+            .tls(tls_of(&certificate))
+            .mailbox(8, 1 << 16, Overflow::Disconnect)
+            .close_method(method);
+        let (running, address) = start(app_with(hybrid)).await;
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut tcp = secure(&certificate, stream).await.unwrap();
+        tcp.shake_hands().await;
+        let channels = running.app("connector-1").unwrap().channels();
+        let mut overflowed = 0;
+        // Before the connection gets to write.
+        for _ in 0..12 {
+            let report = channels.broadcast("connector", "n", &1).await;
+            overflowed += report.unwrap().overflowed;
+        }
+        assert_eq!(overflowed, 1);
+        assert_eq!(tcp.rest().await, b"");
+        drop(tcp);
+        running.stop().await;
+    }
 }
