@@ -72,8 +72,9 @@ const history = async (page, count) => {
 };
 const members = (page) => page.$$eval('#members > li', (items) => items.map((item) => item.textContent));
 
-test('two pages and a terminal talk', async () => {
-  chat = new Chat('serve', ...PORTS);
+/** Two pages and a terminal in a room of a server that was just started. */
+async function talk(...options) {
+  chat = new Chat('serve', ...PORTS, ...options);
   const [, gate] = await chat.line(/^gate-server-1 .*:(\d+)$/);
   const [, address] = await chat.line(/In a browser, twice: (http:\S+)$/);
   const desk = await open(address, { locale: 'en-GB' });
@@ -98,6 +99,11 @@ test('two pages and a terminal talk', async () => {
   assert.equal((await history(phone, 4)).at(-1), 'carl from a terminal 🚀');
   assert.equal((await history(desk, 6)).at(-1), 'carl from a terminal 🚀');
   await desk.waitForFunction(() => /^connected · \d+ ms$/.test(document.getElementById('state').textContent));
+  return { address, desk, phone, terminal };
+}
+
+test('two pages and a terminal talk', async () => {
+  const { address, desk, phone, terminal } = await talk();
 
   // No wider than the phone.
   assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= 360));
@@ -131,4 +137,13 @@ test('two pages and a terminal talk', async () => {
   await desk.waitForFunction(() => /^kicked: /.test(document.getElementById('state').textContent));
   assert.equal(await chat.ended, 0);
   for (const page of [desk, phone, twin]) assert.deepEqual(page.errors, []);
+});
+
+test('they talk without dictionary and protobuf, too', async () => {
+  const { desk, phone, terminal } = await talk('--plain');
+  terminal.process.stdin.end();
+  assert.equal(await terminal.ended, 0);
+  chat.process.kill('SIGINT');
+  assert.equal(await chat.ended, 0);
+  for (const page of [desk, phone]) assert.deepEqual(page.errors, []);
 });

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use lexopt::prelude::{Long, Short, Value};
 
 const USAGE: &str = "\
-usage: chat serve [--env ENV] [--config DIR] [--port-offset N | --free-ports]
+usage: chat serve [--env ENV] [--config DIR] [--port-offset N | --free-ports] [--plain]
        chat talk NAME ROOM [--gate URL]
 
   serve    runs gate, connectors and chat servers

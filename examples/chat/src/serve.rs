@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use pomelo_server::{Config, ConfigError, StartError};
+use pomelo_server::{Config, ConfigError, Hybrid, StartError};
 
 use crate::{servers, web};
 
 pub(crate) const USAGE: &str = "\
-usage: chat serve [--env ENV] [--config DIR] [--port-offset N | --free-ports]
+usage: chat serve [--env ENV] [--config DIR] [--port-offset N | --free-ports] [--plain]
 
 Runs gate, connectors and chat servers in one process until Ctrl-C or SIGTERM.
 
@@ -15,6 +15,7 @@ Runs gate, connectors and chat servers in one process until Ctrl-C or SIGTERM.
   --config DIR       where servers.json is (default that of this example)
   --port-offset N    added to every port of clients, when those of the file are taken
   --free-ports       the system chooses the ports of clients
+  --plain            messages are JSON with whole routes: no dictionary, no protobuf
 
 A page for browsers on this machine is on port 3001, moved like the others. Its
 client is what `cargo xtask wasm` makes.";
@@ -31,6 +32,7 @@ pub(crate) struct Options {
     env: String,
     config: PathBuf,
     ports: Ports,
+    plain: bool,
 }
 
 /// Where clients connect.
@@ -50,6 +52,7 @@ impl Options {
             env: "development".to_owned(),
             config: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config"),
             ports: Ports::Offset(0),
+            plain: false,
         };
         while let Some(argument) = args.next()? {
             match argument {
@@ -62,6 +65,7 @@ impl Options {
                     options.ports = Ports::Offset(offset);
                 }
                 Long("free-ports") => options.ports = Ports::Free,
+                Long("plain") => options.plain = true,
                 other => return Err(other.unexpected().into()),
             }
         }
@@ -108,7 +112,13 @@ pub(crate) enum Error {
 pub(crate) async fn run(options: Options) -> Result<(), Error> {
     let mut config = Config::load(&options.config, &options.env)?;
     move_ports(&mut config, options.ports)?;
-    let running = servers::app(config, &options.env).start().await?;
+    let mut app = servers::app(config, &options.env);
+    if options.plain {
+        app = app.configure("all", "connector|gate", |server| {
+            server.connector(Hybrid::new().heartbeat_secs(3))
+        });
+    }
+    let running = app.start().await?;
 
     let mut addresses: Vec<_> = running.addresses().iter().collect();
     addresses.sort();
