@@ -84,8 +84,10 @@ for (const [name, ...options] of [['pomelo', '--dict', '--protobuf'], ['pomelo']
 test('a module with promises, against pomelo', async () => {
   const server = await used(original('pomelo', '--heartbeat', '1', '--dict', '--protobuf'));
   const page = await open(browser, `${web.url}/module`);
+  const logged = [];
+  page.on('console', (line) => logged.push(line.text().split(' ').slice(0, 3).join(' ')));
   const result = await page.evaluate(async (port) => {
-    const user = await pomelo.init({ host: '127.0.0.1', port, user: { echo: 'module' } });
+    const user = await pomelo.init({ host: '127.0.0.1', port, user: { echo: 'module' }, log: true });
     const answers = await Promise.all([
       pomelo.request('connector.entryHandler.echo', { text: '汉字 😀 𝒳' }),
       pomelo.request('connector.entryHandler.pb', { n: 1 }),
@@ -104,6 +106,7 @@ test('a module with promises, against pomelo', async () => {
   assert.deepEqual(result.answers.slice(1), [{ n: 2 }, { code: 500 }]);
   assert.deepEqual(result.lost, ['PomeloError', 'closed']);
   assert.equal(result.refused, 'handshake fail');
+  assert.equal(logged[0], `connect to ws://127.0.0.1:${server.port}`);
   assert.ok(result.stored);
   assert.deepEqual(page.errors, []);
 });
