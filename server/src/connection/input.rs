@@ -1,6 +1,6 @@
 //! From bytes to events, and what each causes.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::mem;
 
 use pomelo_protocol::{CloseReason, ServerEvent};
@@ -104,11 +104,7 @@ impl Driver {
             Look::Quiet => {}
             Look::Ending(ending) => self.end(ending),
             // What the client asked for in one go may be more than the mailbox holds.
-            Look::Heavy => {
-                let socket = &mut self.socket;
-                let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
-                self.blocked = session.mailbox().write(&mut turn.traffic, write);
-            }
+            Look::Heavy => self.write_early(turn),
         }
     }
 

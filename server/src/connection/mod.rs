@@ -311,12 +311,17 @@ impl Driver {
     /// From here to the next [`write`](Self::write) the mailbox needs nobody else.
     fn attend(&mut self, turn: &mut Turn<'_, '_>) {
         let Some(session) = &self.session else { return };
-        let mailbox = session.mailbox();
-        if mailbox.attend(&self.front.hybrid.mailbox) {
-            let socket = &mut self.socket;
-            let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
-            self.blocked = mailbox.write(&mut turn.traffic, write);
+        if session.mailbox().attend(&self.front.hybrid.mailbox) {
+            self.write_early(turn);
         }
+    }
+
+    /// Writes in the middle of a turn.
+    fn write_early(&mut self, turn: &mut Turn<'_, '_>) {
+        let Some(session) = &self.session else { return };
+        let socket = &mut self.socket;
+        let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+        self.blocked = session.mailbox().write(&mut turn.traffic, write);
     }
 
     /// Has the task woken at the earliest deadline.

@@ -296,19 +296,12 @@ impl Mailbox {
         }
         queue.ending = Some(Box::new(ending));
         self.urgent.store(true, Ordering::Release);
-        match queue.keeper {
-            Keeper::Task => Due::Nothing,
-            Keeper::Nobody | Keeper::Flusher | Keeper::Socket => queue.wake(),
-        }
+        queue.wake()
     }
 
     /// Has the connection's task look around.
     pub(crate) fn wake(&self) -> Due {
-        let mut queue = lock(&self.queue);
-        match queue.keeper {
-            Keeper::Task => Due::Nothing,
-            Keeper::Nobody | Keeper::Flusher | Keeper::Socket => queue.wake(),
-        }
+        lock(&self.queue).wake()
     }
 
     /// What cannot wait for the end of the turn. An ending is told once.
@@ -469,8 +462,11 @@ impl Queue {
         Due::Flush
     }
 
+    /// Has the connection's task look here, unless it is about to.
     fn wake(&mut self) -> Due {
-        self.keeper = Keeper::Task;
+        if mem::replace(&mut self.keeper, Keeper::Task) == Keeper::Task {
+            return Due::Nothing;
+        }
         self.task.clone().map_or(Due::Nothing, Due::Wake)
     }
 
