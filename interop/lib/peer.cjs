@@ -5,12 +5,12 @@
 const { fork } = require('node:child_process');
 const crypto = require('node:crypto');
 const fs = require('node:fs');
-const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { writeConfig } = require('./app-config.cjs');
 const lines = require('./lines.cjs');
+const { freePorts } = require('./ports.cjs');
 const wire = require('./wire.cjs');
 
 /** How often a start is tried again with new ports: another program may take a port between our look and our use. */
@@ -188,17 +188,6 @@ function signedRequest() {
     sys: { rsa: { rsa_n: modulus, rsa_e: 0x10001 } },
     body: { __crypto__: crypto.sign('sha256', Buffer.from('{}'), privateKey).toString('hex') },
   };
-}
-
-/** Ports that were free a moment ago: all are held at the same time, so that they differ. */
-async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
-    const server = net.createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => resolve(server));
-  })));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function pause(ms) {

@@ -16,6 +16,7 @@ const path = require('node:path');
 const { parseArgs } = require('node:util');
 
 const interop = createRequire(path.join(__dirname, '../../../interop/package.json'));
+const { freePorts } = interop('./lib/ports.cjs');
 
 /** A start takes a second; one that does not come to an end must not stop a comparison. */
 const START_MS = 60_000;
@@ -105,17 +106,6 @@ function writeBase(name, peer, ports) {
   fs.mkdirSync(handlers, { recursive: true });
   fs.copyFileSync(path.join(__dirname, name, 'entryHandler.js'), path.join(handlers, 'entryHandler.js'));
   return base;
-}
-
-/** Ports that were free a moment ago: all are held at the same time, so that they differ. */
-async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((resolve, reject) => {
-    const server = net.createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => resolve(server));
-  })));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function accepts(port) {
