@@ -1,7 +1,8 @@
-//! Heartbeats as pure deadlines.
+//! The client's heartbeats as pure deadlines.
 //!
-//! A server of pomelo never sends one on its own time: it sends one on the acknowledgement of the
-//! handshake and one in answer to each that comes (`commands/heartbeat.js`). The client paces.
+//! The client paces: a server of pomelo never sends one on its own time, it sends one on the
+//! acknowledgement of the handshake and one in answer to each that comes
+//! (`commands/heartbeat.js`).
 
 use std::time::Duration;
 
@@ -22,28 +23,22 @@ pub(crate) enum Due {
 
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    /// Clients: the pace and the next own heartbeat. A server has none, and many of these.
-    pace: Option<Box<(Duration, Instant)>>,
+    interval: Duration,
+    /// When the next own heartbeat is due.
+    next: Instant,
     patience: Duration,
+    /// Until when something must have come.
     deadline: Instant,
 }
 
 impl Heartbeat {
-    /// The server's half: silence of `timeout` ends the connection.
-    pub(crate) fn server(now: Instant, timeout: Duration) -> Self {
-        Self {
-            pace: None,
-            patience: timeout,
-            deadline: now + timeout,
-        }
-    }
-
-    /// The client's half: one heartbeat every `interval`, the first one interval from now,
-    /// whether or not the server's first one came; silence of twice that ends the connection.
-    pub(crate) fn client(now: Instant, interval: Duration) -> Self {
+    /// One heartbeat every `interval`, the first one interval from now, whether or not the
+    /// server's first one came; silence of twice that ends the connection.
+    pub(crate) fn new(now: Instant, interval: Duration) -> Self {
         let patience = interval.saturating_mul(2).saturating_add(GAP);
         Self {
-            pace: Some(Box::new((interval, now + interval))),
+            interval,
+            next: now + interval,
             patience,
             deadline: now + patience,
         }
@@ -55,22 +50,18 @@ impl Heartbeat {
     }
 
     pub(crate) fn next_deadline(&self) -> Instant {
-        self.pace
-            .as_deref()
-            .map_or(self.deadline, |(_, next)| self.deadline.min(*next))
+        self.deadline.min(self.next)
     }
 
     pub(crate) fn due(&mut self, now: Instant) -> Due {
         if now >= self.deadline {
             return Due::Dead;
         }
-        match self.pace.as_deref_mut() {
-            Some((interval, next)) if now >= *next => {
-                // From now, not from `next`: a stalled client must not catch up in a burst.
-                *next = now + *interval;
-                Due::Send
-            }
-            _ => Due::Nothing,
+        if now >= self.next {
+            // From now, not from `next`: a stalled client must not catch up in a burst.
+            self.next = now + self.interval;
+            return Due::Send;
         }
+        Due::Nothing
     }
 }

@@ -1,5 +1,6 @@
 //! Time as an input: the core never reads a clock.
 
+use core::num::NonZeroU64;
 use core::ops::Add;
 use core::time::Duration;
 
@@ -7,24 +8,39 @@ use core::time::Duration;
 ///
 /// The core only compares instants and adds durations to them, so the origin may be the start of
 /// the process, the opening of the connection or zero in a test. All instants given to one
-/// connection must share their origin and must not run backwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(Duration);
+/// connection must share their origin and must not run backwards. An instant more than 584 years
+/// after the origin is one that never comes.
+///
+/// An `Option<Instant>` is 8 bytes long, as an instant is: a server has many, most of them not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant {
+    /// Nanoseconds since the origin, and one.
+    nanos: NonZeroU64,
+}
 
 impl Instant {
     /// The instant `since` after the origin.
-    pub const fn from_origin(since: Duration) -> Self {
-        Self(since)
+    pub fn from_origin(since: Duration) -> Self {
+        Self::default() + since
     }
 
     /// How long after the origin this instant is.
     pub const fn since_origin(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.nanos.get() - 1)
     }
 
     /// How long after `earlier` this instant is; zero when it is not after it.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.nanos.get().saturating_sub(earlier.nanos.get()))
+    }
+}
+
+impl Default for Instant {
+    /// The origin.
+    fn default() -> Self {
+        Self {
+            nanos: NonZeroU64::MIN,
+        }
     }
 }
 
@@ -33,6 +49,28 @@ impl Add<Duration> for Instant {
 
     /// Saturates: an instant out of reach is a deadline that never comes.
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(rhs))
+        let nanos = u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            nanos: self.nanos.saturating_add(nanos),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_counts_from_its_origin_and_saturates() {
+        let second = Duration::from_secs(1);
+        let at = Instant::from_origin(second);
+        assert_eq!(at.since_origin(), second);
+        assert_eq!(Instant::default().since_origin(), Duration::ZERO);
+        assert_eq!((at + second).saturating_since(at), second);
+        assert_eq!(at.saturating_since(at + second), Duration::ZERO);
+        let never = at + Duration::MAX;
+        assert_eq!(never, never + second);
+        assert!(never > at + Duration::from_secs(584 * 365 * 86_400));
+        assert_eq!(size_of::<Option<Instant>>(), 8);
     }
 }

@@ -490,7 +490,7 @@ impl<J: Json> ClientConnection<J> {
         self.heartbeat_interval = response.heartbeat;
         self.heartbeat = response
             .heartbeat
-            .map(|interval| Heartbeat::client(self.link.now, interval));
+            .map(|interval| Heartbeat::new(self.link.now, interval));
         let early = match std::mem::replace(&mut self.state, State::Working) {
             State::AwaitResponse(early) => early,
             State::Working => VecDeque::new(),

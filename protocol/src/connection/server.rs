@@ -2,6 +2,7 @@
 //! `connectors/hybridsocket.js` and `connectors/common/handler.js`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use serde_json::Value;
@@ -11,7 +12,6 @@ use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::{CloseReason, DecodeError, Dropped};
 use crate::handshake::{self, HandshakeRequest, Kept, Offer, Responses};
-use crate::heartbeat::{Due, Heartbeat};
 use crate::message::{Message, MessageHead, RequestId, Route};
 use crate::package::{Frame, Package, PackageKind};
 use crate::time::Instant;
@@ -28,6 +28,18 @@ pub struct ServerSettings {
     pub codec: Codec,
     /// Made of the offer when they are needed first.
     pub(crate) responses: Responses,
+}
+
+impl ServerSettings {
+    /// How long a client may be silent; `None` without heartbeats.
+    fn patience(&self) -> Option<Duration> {
+        let interval = self
+            .offer
+            .heartbeat
+            .filter(|interval| !interval.is_zero())?;
+        let timeout = self.config.heartbeat_timeout;
+        Some(timeout.unwrap_or_else(|| interval.saturating_mul(2)))
+    }
 }
 
 /// What happened on a server's connection.
@@ -73,9 +85,9 @@ pub struct ServerConnection {
     settings: Arc<ServerSettings>,
     link: Link,
     state: State,
-    /// Until the client has acknowledged.
-    handshake_deadline: Instant,
-    heartbeat: Option<Heartbeat>,
+    /// Until when the client must have acknowledged; then until when it must have sent something,
+    /// if heartbeats are agreed on.
+    deadline: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -94,8 +106,7 @@ impl ServerConnection {
         Self {
             link: Link::new(now, settings.config.max_handshake),
             state: State::Start,
-            handshake_deadline: now + settings.config.handshake_timeout,
-            heartbeat: None,
+            deadline: Some(now + settings.config.handshake_timeout),
             settings,
         }
     }
@@ -113,16 +124,16 @@ impl ServerConnection {
     /// The time of [`poll_timeout`](Self::poll_timeout) has come. Harmless when called early.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.link.now = self.link.now.max(now);
-        let now = self.link.now;
-        if !matches!(self.state, State::Working) {
-            if now >= self.handshake_deadline {
-                self.link.fail(CloseReason::HandshakeTimeout);
-            }
-        } else if let Some(heartbeat) = &mut self.heartbeat
-            && heartbeat.due(now) == Due::Dead
+        if self
+            .deadline
+            .is_none_or(|deadline| self.link.now < deadline)
         {
-            self.link.fail(CloseReason::HeartbeatTimeout);
+            return;
         }
+        self.link.fail(match self.state {
+            State::Working => CloseReason::HeartbeatTimeout,
+            State::Start | State::Deciding(_) | State::AwaitAck => CloseReason::HandshakeTimeout,
+        });
     }
 
     /// How many received bytes wait to be handled, most often for the rest of a package.
@@ -250,13 +261,7 @@ impl ServerConnection {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` after the end and
     /// while no heartbeats are agreed on.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.link.is_open() {
-            return None;
-        }
-        match self.state {
-            State::Working => self.heartbeat.as_ref().map(Heartbeat::next_deadline),
-            State::Start | State::Deciding(_) | State::AwaitAck => Some(self.handshake_deadline),
-        }
+        self.deadline.filter(|_| self.link.is_open())
     }
 
     /// Whether the client has acknowledged and the connection has not ended.
@@ -276,11 +281,10 @@ impl ServerConnection {
     }
 
     fn handle_package(&mut self, package: Package) -> Option<ServerEvent> {
-        let now = self.link.now;
-        if let Some(heartbeat) = &mut self.heartbeat
+        if matches!(self.state, State::Working)
             && (package.kind == PackageKind::Heartbeat || !self.settings.config.strict_heartbeat)
         {
-            heartbeat.alive(now);
+            self.alive();
         }
         match (package.kind, &self.state) {
             (PackageKind::Handshake, State::Start) => {
@@ -299,12 +303,15 @@ impl ServerConnection {
                 self.link
                     .decoder
                     .set_max_body(self.settings.config.max_package);
-                self.start_heartbeat(now);
+                self.alive();
+                if self.deadline.is_some() {
+                    self.link.outbox.push_control(Frame::heartbeat());
+                }
                 return Some(ServerEvent::Ready);
             }
             (PackageKind::Heartbeat, State::Working) => {
                 // A peer that sends heartbeats without reading the answers gets no more of them.
-                if self.heartbeat.is_some() {
+                if self.deadline.is_some() {
                     let _ = self
                         .link
                         .outbox
@@ -328,20 +335,10 @@ impl ServerConnection {
         None
     }
 
-    fn start_heartbeat(&mut self, now: Instant) {
-        let interval = self
-            .settings
-            .offer
-            .heartbeat
-            .filter(|interval| !interval.is_zero());
-        if let Some(interval) = interval {
-            let config = &self.settings.config;
-            let timeout = config
-                .heartbeat_timeout
-                .unwrap_or_else(|| interval.saturating_mul(2));
-            self.heartbeat = Some(Heartbeat::server(now, timeout));
-            self.link.outbox.push_control(Frame::heartbeat());
-        }
+    /// The client has its whole time again.
+    fn alive(&mut self) {
+        let patience = self.settings.patience();
+        self.deadline = patience.map(|patience| self.link.now + patience);
     }
 
     fn message(&mut self, data: Bytes) -> Option<ServerEvent> {
