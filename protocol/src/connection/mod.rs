@@ -187,15 +187,9 @@ struct Link {
     eof: bool,
     outbox: Outbox,
     now: Instant,
-    end: End,
-}
-
-#[derive(Debug)]
-enum End {
-    Open,
-    /// Decided, not yet told to the driver.
-    Untold(CloseReason),
-    Told,
+    ended: bool,
+    /// Why, until the driver has been told.
+    reason: Option<Box<CloseReason>>,
 }
 
 impl Link {
@@ -207,12 +201,13 @@ impl Link {
             eof: false,
             outbox: Outbox::default(),
             now,
-            end: End::Open,
+            ended: false,
+            reason: None,
         }
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.end, End::Open)
+        !self.ended
     }
 
     fn receive(&mut self, now: Instant, bytes: Bytes, whole_message: bool) {
@@ -267,7 +262,8 @@ impl Link {
     /// Ends the connection; what waits in the outbox is still sent.
     fn end(&mut self, reason: CloseReason) {
         if self.is_open() {
-            self.end = End::Untold(reason);
+            self.ended = true;
+            self.reason = Some(Box::new(reason));
             self.decoder.discard();
             self.messages = None;
         }
@@ -300,14 +296,7 @@ impl Link {
     }
 
     fn told(&mut self) -> Option<CloseReason> {
-        match std::mem::replace(&mut self.end, End::Told) {
-            End::Untold(reason) => Some(reason),
-            End::Told => None,
-            End::Open => {
-                self.end = End::Open;
-                None
-            }
-        }
+        self.reason.take().map(|reason| *reason)
     }
 }
 

@@ -29,7 +29,7 @@ use self::tables::Place;
 
 use crate::channel::ChannelService;
 use crate::config::Config;
-use crate::connector::{Hybrid, Unfinished};
+use crate::connector::{Deadlines, Hybrid, Unfinished};
 use crate::cron::{Clock, Crons};
 use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
@@ -87,6 +87,7 @@ pub(crate) struct Front {
     offered: ArcSwap<Offered>,
     schedulers: PushSchedulers,
     pub(crate) unfinished: Unfinished,
+    pub(crate) deadlines: Deadlines,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,
 }
@@ -98,6 +99,11 @@ impl Front {
 
     pub(crate) fn now(&self) -> pomelo_protocol::Instant {
         pomelo_protocol::Instant::from_origin(self.origin.elapsed())
+    }
+
+    /// When to sleep until; `None` is never.
+    pub(crate) fn at(&self, at: pomelo_protocol::Instant) -> Option<Instant> {
+        self.origin.checked_add(at.since_origin())
     }
 }
 

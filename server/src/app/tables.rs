@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{App, Front};
 use crate::config::Config;
-use crate::connector::{Hybrid, Unfinished};
+use crate::connector::{Deadlines, Hybrid, Unfinished};
 use crate::error::StartError;
 use crate::handler::Table;
 use crate::push::PushSchedulers;
@@ -92,12 +92,14 @@ pub(super) fn front_of(
 ) -> Result<Front, StartError> {
     let settings = settings_of(&hybrid, tables, server_id)?;
     let unfinished = Unfinished::new(hybrid.max_unfinished, hybrid.max_package);
+    let origin = Instant::now();
     Ok(Front {
         unfinished,
+        deadlines: Deadlines::new(origin),
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),
         schedulers,
-        origin: Instant::now(),
+        origin,
     })
 }
 

@@ -13,6 +13,7 @@ use super::coder;
 use super::{Done, Driver, Turn};
 use crate::connector::Refused;
 use crate::dispatch;
+use crate::handler::BoxFuture;
 
 impl Driver {
     /// What the application's own decoder makes of a message.
@@ -74,7 +75,7 @@ impl Driver {
             body,
         );
         if let Some(rest) = rest {
-            self.running.push_polled(rest);
+            self.running.push(rest);
         }
     }
 
@@ -104,10 +105,16 @@ impl Driver {
             Some(answer) => {
                 let Some(early) = &self.early else { return };
                 let answer = answer(request, early.peer);
-                self.running
-                    .push(Box::pin(async { Done::Handshake(answer.await) }));
+                let call = Box::pin(async { Done::Handshake(answer.await) });
+                self.begin(call);
             }
         }
+    }
+
+    /// A call that is polled before the turn ends.
+    pub(super) fn begin(&mut self, call: BoxFuture<Done>) {
+        self.running.push(call);
+        self.unpolled = true;
     }
 
     pub(super) fn done(&mut self, done: Done) {

@@ -16,7 +16,7 @@ impl Driver {
         match self.socket.try_read(&mut buffer) {
             Ok(0) => {
                 self.ended = true;
-                self.machine.handle_eof(turn.time());
+                self.machine.handle_eof(turn.now);
             }
             Ok(read) => {
                 self.received(read, turn);
@@ -40,7 +40,7 @@ impl Driver {
         let mut replies = Vec::new();
         while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
             self.reply(&mut replies);
-            let now = turn.time();
+            let now = turn.now;
             match input {
                 Input::Chunk(chunk) => self.machine.handle_data(now, chunk),
                 Input::Message(message) => self.machine.handle_message(now, message),
@@ -162,15 +162,15 @@ impl Driver {
                 if !self.closed_by_peer && !gone {
                     self.push_own(Outgoing::push_close);
                 }
-                if let Some(session) = &self.session {
-                    for listener in session.close(&reason) {
-                        self.running.push(Box::pin(async {
-                            listener.await;
-                            Done::Call
-                        }));
-                    }
+                let session = self.session.as_ref();
+                let listeners = session.map(|session| session.close(&reason));
+                for listener in listeners.into_iter().flatten() {
+                    self.begin(Box::pin(async {
+                        listener.await;
+                        Done::Call
+                    }));
                 }
-                self.closed = Some(reason);
+                self.closed = Some(Box::new(reason));
             }
             ServerEvent::Dropped(dropped) => {
                 tracing::trace!(peer = ?self.peer(), %dropped, "message ignored");

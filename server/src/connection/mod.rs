@@ -1,4 +1,4 @@
-//! One task per connection: socket, state machine, handlers, mailbox and one armed timer.
+//! One task per connection: socket, state machine, handlers, mailbox and deadlines.
 
 mod calls;
 #[cfg(feature = "crypto")]
@@ -12,16 +12,15 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 #[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
-use pomelo_protocol::{CloseReason, ServerConnection, ServerSettings};
+use pomelo_protocol::{CloseReason, Instant, ServerConnection, ServerSettings};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 pub(crate) use self::counted::Counted;
 
@@ -54,7 +53,7 @@ pub(crate) fn run(
         let Some(mut driver) = opening.await else {
             return;
         };
-        driver.run().await;
+        poll_fn(|context| driver.poll(context)).await;
         if driver.leave() {
             Box::pin(driver.finish()).await;
         }
@@ -108,12 +107,13 @@ async fn opened(
         blocked: 0,
         session: None,
         running: Running::default(),
+        unpolled: false,
         closed: None,
         closed_by_peer: false,
         ended: false,
         stopping: None,
         flush_until: None,
-        active: Instant::now(),
+        active: accepted,
         used: Used::default(),
         throttled: None,
         over_limit: false,
@@ -121,6 +121,7 @@ async fn opened(
         place: None,
         behind: false,
         counted,
+        timer: None,
         armed: None,
         #[cfg(feature = "crypto")]
         key: None,
@@ -147,19 +148,12 @@ struct Early {
 /// What there is for one turn of a connection and not between two.
 struct Turn<'a, 'b> {
     batch: Batch<'a, 'b>,
-    /// The clock, and the same in nanoseconds since the front's origin. Nothing here needs a better
-    /// time than that of the turn's begin.
+    /// The clock, and the same in nanoseconds. Nothing here needs a better time than that of the
+    /// turn's begin.
     now: Instant,
     nanos: u64,
     /// What is not in the server's numbers yet.
     traffic: Traffic,
-}
-
-impl Turn<'_, '_> {
-    /// The clock of the state machine.
-    fn time(&self) -> pomelo_protocol::Instant {
-        pomelo_protocol::Instant::from_origin(Duration::from_nanos(self.nanos))
-    }
 }
 
 struct Driver {
@@ -175,7 +169,10 @@ struct Driver {
     /// From the handshake's ack on.
     session: Option<Owned>,
     running: Running,
-    closed: Option<CloseReason>,
+    /// There is one among those that was never polled, and so wakes nobody.
+    unpolled: bool,
+    /// On the heap: it is the last thing that a connection has to remember.
+    closed: Option<Box<CloseReason>>,
     /// The WebSocket, in an orderly way.
     closed_by_peer: bool,
     /// All that the peer will ever send is read.
@@ -198,8 +195,10 @@ struct Driver {
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
     counted: Counted,
-    /// What the timer is set to: never later than what is waited for; earlier after what was
-    /// waited for has moved.
+    /// Wakes the task for what is seldom waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the frontend's deadlines will: never later than the client's silence is too long, but
+    /// earlier when it has said something since.
     armed: Option<Instant>,
     /// With which the client signs, under `useCrypto`.
     #[cfg(feature = "crypto")]
@@ -207,35 +206,30 @@ struct Driver {
 }
 
 impl Driver {
-    /// Until the connection has ended and the rest is written, or cannot be.
-    async fn run(&mut self) {
-        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-        poll_fn(|context| {
-            let now = Instant::now();
-            let since = now - self.front.origin;
-            let mut turn = Turn {
-                batch: Batch::new(context),
-                now,
-                nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-                traffic: Traffic::default(),
-            };
-            self.attend(&mut turn);
-            let first = self.early.as_mut().map(|early| mem::take(&mut early.first));
-            if let Some(first) = first.filter(|first| !first.is_empty()) {
-                self.received(first.len(), &mut turn);
-                self.feed(&first, &mut turn);
-            }
-            let ended = self.turn(&mut turn, timer.as_mut());
-            self.app().metrics().add(&mut turn.traffic);
-            self.counted.running(self.running.len());
-            ended
-        })
-        .await;
+    /// Ready when the connection has ended and the rest is written, or cannot be.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let since = self.front.origin.elapsed();
+        let mut turn = Turn {
+            batch: Batch::new(context),
+            now: Instant::from_origin(since),
+            nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            traffic: Traffic::default(),
+        };
+        self.attend(&mut turn);
+        let first = self.early.as_mut().map(|early| mem::take(&mut early.first));
+        if let Some(first) = first.filter(|first| !first.is_empty()) {
+            self.received(first.len(), &mut turn);
+            self.feed(&first, &mut turn);
+        }
+        let ended = self.turn(&mut turn);
+        self.app().metrics().add(&mut turn.traffic);
+        self.counted.running(self.running.len());
+        ended
     }
 
     /// Everything that can be done now. Reads at most once, so that a peer that never stops
     /// sending is one among others.
-    fn turn(&mut self, turn: &mut Turn<'_, '_>, timer: Pin<&mut Sleep>) -> Poll<()> {
+    fn turn(&mut self, turn: &mut Turn<'_, '_>) -> Poll<()> {
         if let Some(early) = &mut self.early {
             // It is the flag that counts; this only wakes the task.
             let _ = early.stopped.as_mut().poll(turn.batch.context);
@@ -251,13 +245,10 @@ impl Driver {
         if self.may_read() {
             self.read(turn);
         }
-        if self.armed.is_some_and(|armed| turn.now >= armed) {
-            self.armed = None;
-            self.on_time(turn);
-        }
+        self.on_time(turn);
         loop {
             self.pump(turn);
-            if self.running.fresh {
+            if self.unpolled {
                 self.finish_calls(turn);
                 continue;
             }
@@ -281,8 +272,8 @@ impl Driver {
                 let limit = self.front.hybrid.flush_timeout;
                 let until = *self
                     .flush_until
-                    .get_or_insert_with(|| Instant::now() + limit);
-                if self.is_flushed() || self.gave_up() || Instant::now() >= until {
+                    .get_or_insert_with(|| self.front.now() + limit);
+                if self.is_flushed() || self.gave_up() || self.front.now() >= until {
                     return Poll::Ready(());
                 }
             } else if self.is_drained() {
@@ -291,7 +282,7 @@ impl Driver {
             }
             break;
         }
-        self.arm(turn, timer);
+        self.arm(turn);
         // What is ready again already has its turn after others.
         let readable = self.may_read() && self.socket.poll_readable(turn.batch.context).is_ready();
         let writable =
@@ -303,6 +294,7 @@ impl Driver {
     }
 
     fn finish_calls(&mut self, turn: &mut Turn<'_, '_>) {
+        self.unpolled = false;
         while let Poll::Ready(done) = self.running.poll_next(turn.batch.context) {
             self.done(done);
         }
@@ -324,30 +316,10 @@ impl Driver {
         self.blocked = session.mailbox().write(&mut turn.traffic, write);
     }
 
-    /// Has the task woken at the earliest deadline.
-    fn arm(&mut self, turn: &mut Turn<'_, '_>, mut timer: Pin<&mut Sleep>) {
-        let deadline = if self.closed.is_some() {
-            self.flush_until
-        } else {
-            self.deadline()
-        };
-        match deadline {
-            Some(deadline) if self.armed.is_none_or(|armed| deadline < armed) => {
-                timer.as_mut().reset(deadline);
-                self.armed = Some(deadline);
-                if timer.poll(turn.batch.context).is_ready() {
-                    turn.batch.context.waker().wake_by_ref();
-                }
-            }
-            Some(_) => {}
-            None => self.armed = None,
-        }
-    }
-
     /// Whether the client can be told that the server stops: its answers are out, or late.
     fn is_drained(&self) -> bool {
         self.stopping.is_some_and(|until| {
-            !self.machine.is_working() || self.running.is_empty() || Instant::now() >= until
+            !self.machine.is_working() || self.running.is_empty() || self.front.now() >= until
         })
     }
 
@@ -380,7 +352,7 @@ impl Driver {
         if let Some(session) = &self.session {
             drop(session.mailbox().disconnect());
         }
-        if let Some(reason) = &self.closed {
+        if let Some(reason) = self.closed.as_deref() {
             let why = match reason {
                 _ if self.over_limit => Ended::RateLimit,
                 _ if self.unfinished => Ended::Unfinished,
@@ -440,7 +412,7 @@ impl Driver {
     /// Whether the peer gets nothing more: it is gone or does not read.
     fn gave_up(&self) -> bool {
         matches!(
-            self.closed,
+            self.closed.as_deref(),
             Some(CloseReason::Transport | CloseReason::OutboxFull | CloseReason::HeartbeatTimeout)
         ) && !self.is_flushed()
     }
@@ -524,7 +496,7 @@ mod tests {
             size_of::<R>()
         }
         let size = size(run);
-        assert!(size <= 656, "{size} bytes");
-        assert!(crate::session::size() <= 288);
+        assert!(size <= 384, "{size} bytes");
+        assert!(crate::session::size() <= 280);
     }
 }

@@ -1,26 +1,64 @@
 //! What time has to say: heartbeats, silence, and how fast a client may send.
 
+use std::future::Future as _;
 use std::time::Duration;
 
-use pomelo_protocol::CloseReason;
-use tokio::time::Instant;
+use pomelo_protocol::{CloseReason, Instant};
+use tokio::time::sleep_until;
 
 use super::{Driver, Turn};
 use crate::connector::{Excess, Transport};
 
 impl Driver {
-    /// When [`on_time`](Self::on_time) has something to do.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let machine = self.machine.poll_timeout();
-        let machine = machine.map(|at| self.front.origin + at.since_origin());
-        [machine, self.idle_until(), self.throttled, self.stopping]
+    /// Has the task woken when [`on_time`](Self::on_time) has something to do.
+    pub(super) fn arm(&mut self, turn: &mut Turn<'_, '_>) {
+        let soon = self.soon().and_then(|at| self.front.at(at));
+        match (soon, &mut self.timer) {
+            (None, timer) => *timer = None,
+            (Some(at), Some(timer)) if timer.deadline() == at => {}
+            (Some(at), Some(timer)) => timer.as_mut().reset(at),
+            (Some(at), timer) => *timer = Some(Box::pin(sleep_until(at))),
+        }
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(turn.batch.context).is_ready()
+        {
+            turn.batch.context.waker().wake_by_ref();
+        }
+        if self.armed.is_none_or(|armed| turn.now >= armed)
+            && let (Some(at), Some(session)) = (self.silent_until(), &self.session)
+        {
+            self.front.deadlines.enter(at, session);
+            self.armed = Some(at);
+        }
+    }
+
+    /// What few connections wait for at a time: the handshake, a client that sent too much, the
+    /// end.
+    fn soon(&self) -> Option<Instant> {
+        if self.closed.is_some() {
+            return self.flush_until;
+        }
+        let shaking = !self.machine.is_working();
+        let handshake = self.machine.poll_timeout().filter(|_| shaking);
+        [handshake, self.throttled, self.stopping]
             .into_iter()
             .flatten()
             .min()
     }
 
+    /// What nearly all wait for, and what only ever moves to a later time: until when the client
+    /// may be silent.
+    fn silent_until(&self) -> Option<Instant> {
+        if !self.machine.is_working() {
+            return None;
+        }
+        let machine = self.machine.poll_timeout();
+        [machine, self.idle_until()].into_iter().flatten().min()
+    }
+
+    /// What time has done; nothing when it is early.
     pub(super) fn on_time(&mut self, turn: &Turn<'_, '_>) {
-        self.machine.handle_timeout(turn.time());
+        self.machine.handle_timeout(turn.now);
         if self.throttled.is_some_and(|until| turn.now >= until) {
             self.throttled = None;
         }
@@ -43,7 +81,7 @@ impl Driver {
             .as_ref()
             .and_then(|session| session.mailbox().wrote());
         let active = wrote.map_or(self.active, |wrote| wrote.max(self.active));
-        active.checked_add(self.front.hybrid.idle_timeout?)
+        Some(active + self.front.hybrid.idle_timeout?)
     }
 
     pub(super) fn received(&mut self, bytes: usize, turn: &mut Turn<'_, '_>) {
@@ -71,7 +109,7 @@ impl Driver {
                 if self.throttled.is_none() {
                     turn.traffic.throttled += 1;
                 }
-                self.throttled = self.front.origin.checked_add(Duration::from_nanos(until));
+                self.throttled = Some(Instant::from_origin(Duration::from_nanos(until)));
             }
             Excess::Disconnect => {
                 self.over_limit = true;

@@ -27,18 +27,11 @@ impl From<()> for Done {
 #[derive(Default)]
 pub(super) struct Running {
     calls: Option<Box<FuturesUnordered<BoxFuture<Done>>>>,
-    /// There is one that was never polled, and so wakes nobody.
-    pub(super) fresh: bool,
 }
 
 impl Running {
+    /// One that was polled wakes the task; one that was not has to be polled yet.
     pub(super) fn push(&mut self, call: BoxFuture<Done>) {
-        self.fresh = true;
-        self.push_polled(call);
-    }
-
-    /// One that was polled already and will wake the task.
-    pub(super) fn push_polled(&mut self, call: BoxFuture<Done>) {
         self.calls.get_or_insert_default().push(call);
     }
 
@@ -52,7 +45,6 @@ impl Running {
 
     /// One that is done, while there is any.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Done> {
-        self.fresh = false;
         let Some(calls) = &mut self.calls else {
             return Poll::Pending;
         };

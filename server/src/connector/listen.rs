@@ -29,11 +29,24 @@ pub(crate) async fn serve(
         .max_connections
         .map(|max| u64::try_from(max).unwrap_or(u64::MAX));
     let stop = Arc::new(Stop::new(limit / 2));
-    let mut flushers = JoinSet::new();
+    let mut helpers = JoinSet::new();
     for lane in 0..app.sessions().flusher().lanes() {
         let app = app.clone();
-        flushers.spawn(async move { app.sessions().flusher().run(lane, app.metrics()).await });
+        helpers.spawn(async move {
+            if let Some(front) = app.front() {
+                let now = || front.now();
+                app.sessions().flusher().run(lane, now, app.metrics()).await;
+            }
+        });
     }
+    helpers.spawn({
+        let app = app.clone();
+        async move {
+            if let Some(front) = app.front() {
+                front.deadlines.run(app.sessions()).await;
+            }
+        }
+    });
     // Whatever ends this ends them.
     let cut = Cut {
         app: &app,

@@ -2,6 +2,7 @@
 
 use tokio::sync::watch;
 
+mod deadlines;
 mod hosts;
 mod http;
 mod limit;
@@ -17,6 +18,7 @@ mod transport;
 mod unfinished;
 mod websocket;
 
+pub(crate) use self::deadlines::Deadlines;
 pub use self::hosts::{Blacklist, Network, NetworkError, PatternError};
 pub(crate) use self::limit::Used;
 pub use self::limit::{Excess, RateLimit};

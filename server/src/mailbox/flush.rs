@@ -2,9 +2,9 @@
 
 use std::sync::Mutex;
 
+use pomelo_protocol::Instant;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::Instant;
 
 use crate::lock;
 use crate::metrics::{Metrics, Traffic};
@@ -75,7 +75,7 @@ impl Flusher {
     }
 
     /// Works off one lane until it is dropped.
-    pub(crate) async fn run(&self, lane: usize, metrics: &Metrics) {
+    pub(crate) async fn run(&self, lane: usize, clock: impl Fn() -> Instant, metrics: &Metrics) {
         let Some(lane) = self.lanes.get(lane) else {
             return;
         };
@@ -87,11 +87,11 @@ impl Flusher {
             // Whoever is ready to push, too, comes first.
             yield_now().await;
             std::mem::swap(&mut lock(&lane.listed).sessions, &mut sessions);
-            let mut now = Instant::now();
+            let mut now = clock();
             for (place, session) in sessions.drain(..).enumerate() {
                 if place % TURN == TURN - 1 {
                     yield_now().await;
-                    now = Instant::now();
+                    now = clock();
                 }
                 session.flush(&mut traffic, now);
             }

@@ -14,9 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use pomelo_protocol::{Frame, FrameRef};
+use pomelo_protocol::{Frame, FrameRef, Instant};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 pub(crate) use self::flush::Flusher;
 pub(crate) use self::outgoing::{Outgoing, try_write};

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use pomelo_protocol::{CloseReason, Frame, FrameRef, PackageKind, ServerSettings};
+use pomelo_protocol::{CloseReason, Frame, FrameRef, Instant, PackageKind, ServerSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::table::{Frontend, Table};
 use super::{FrontendSession, RequestSession, Uid};
