@@ -27,7 +27,7 @@ impl Driver {
         if self.armed.is_none_or(|armed| turn.now >= armed)
             && let (Some(at), Some(session)) = (self.silent_until(), &self.session)
         {
-            self.front.deadlines.enter(at, session);
+            self.front.deadlines.enter(at, session.id());
             self.armed = Some(at);
         }
     }

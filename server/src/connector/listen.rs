@@ -43,7 +43,13 @@ pub(crate) async fn serve(
         let app = app.clone();
         async move {
             if let Some(front) = app.front() {
-                front.deadlines.run(app.sessions()).await;
+                let sessions = app.sessions();
+                let wake = |id| {
+                    if let Some(session) = sessions.by_id(id) {
+                        session.wake();
+                    }
+                };
+                front.deadlines.run(|id| sessions.has(id), wake).await;
             }
         }
     });
