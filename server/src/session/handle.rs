@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
@@ -79,7 +79,6 @@ pub(super) struct Inner {
     id: u64,
     frontend: Arc<Frontend>,
     peer: SocketAddr,
-    table: Weak<Table>,
     mailbox: Mailbox,
     tables: Arc<ServerSettings>,
     state: Mutex<State>,
@@ -138,7 +137,6 @@ impl Session {
                 id,
                 frontend: Arc::clone(&table.frontend),
                 peer,
-                table: Arc::downgrade(table),
                 mailbox: Mailbox::default(),
                 tables,
                 state: Mutex::new(State::new(Arc::clone(&table.frontend.no_settings))),
@@ -210,7 +208,7 @@ impl Session {
             return Err(SessionError::EmptyUid);
         }
         let gone = || SessionError::Gone(self.id());
-        let table = self.inner.table.upgrade().ok_or_else(gone)?;
+        let table = self.inner.frontend.table.upgrade().ok_or_else(gone)?;
         let listeners = {
             let mut state = lock(&self.inner.state);
             if state.life != Life::Open {
@@ -247,7 +245,7 @@ impl Session {
     pub fn unbind(&self, uid: impl Into<Uid>) -> Result<(), SessionError> {
         let uid = uid.into();
         let gone = || SessionError::Gone(self.id());
-        let table = self.inner.table.upgrade().ok_or_else(gone)?;
+        let table = self.inner.frontend.table.upgrade().ok_or_else(gone)?;
         let listeners = {
             let mut state = lock(&self.inner.state);
             if state.life != Life::Open {
@@ -444,7 +442,7 @@ impl Session {
     fn refused(&self, (error, due): (PushError, Due)) -> PushError {
         self.settle(due);
         if matches!(error, PushError::Full)
-            && let Some(table) = self.inner.table.upgrade()
+            && let Some(table) = self.inner.frontend.table.upgrade()
         {
             table.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -513,7 +511,7 @@ impl Session {
             let called = listeners.closed.into_iter();
             called.map(|listener| listener(closed.clone())).collect()
         });
-        if let Some(table) = self.inner.table.upgrade() {
+        if let Some(table) = self.inner.frontend.table.upgrade() {
             table.emit(|| Event::CloseSession(closed));
         }
         closing.unwrap_or_default()
@@ -521,7 +519,7 @@ impl Session {
 
     /// Takes the session out of both maps, once; uid and settings stay for the listeners.
     fn leave(&self) {
-        let Some(table) = self.inner.table.upgrade() else {
+        let Some(table) = self.inner.frontend.table.upgrade() else {
             return;
         };
         let mut state = lock(&self.inner.state);
