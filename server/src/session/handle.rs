@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -81,6 +81,8 @@ pub(super) struct Inner {
     peer: SocketAddr,
     mailbox: Mailbox,
     tables: Arc<ServerSettings>,
+    /// Its uid does not lead here any more, or not here alone: who knows it by that uid looks again.
+    doubted: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -139,6 +141,7 @@ impl Session {
                 peer,
                 mailbox: Mailbox::default(),
                 tables,
+                doubted: AtomicBool::new(false),
                 state: Mutex::new(State::new(Arc::clone(&table.frontend.no_settings))),
             }),
         }
@@ -259,6 +262,7 @@ impl Session {
             }
             state.uid = None;
             state.login = None;
+            self.doubt();
             table.forget(&uid, self.id());
             table.bound.fetch_sub(1, Ordering::Relaxed);
             table.emit(|| Event::UnbindSession {
@@ -387,6 +391,15 @@ impl Session {
     /// What the client was told at its handshake, and so how its messages are encoded.
     pub(crate) fn tables(&self) -> &Arc<ServerSettings> {
         &self.inner.tables
+    }
+
+    /// From here on nobody relies on having found it under a uid.
+    pub(super) fn doubt(&self) {
+        self.inner.doubted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.inner.doubted.load(Ordering::Acquire)
     }
 
     pub(crate) fn mailbox(&self) -> &Mailbox {
@@ -519,6 +532,7 @@ impl Session {
 
     /// Takes the session out of both maps, once; uid and settings stay for the listeners.
     fn leave(&self) {
+        self.doubt();
         let Some(table) = self.inner.frontend.table.upgrade() else {
             return;
         };

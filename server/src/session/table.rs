@@ -126,7 +126,10 @@ impl Table {
             Some(_) if self.single_session => {
                 return Err(SessionError::SingleSession(uid.to_string()));
             }
-            Some(online) => online.push(session.clone()),
+            Some(online) => {
+                online.sessions().iter().for_each(Session::doubt);
+                online.push(session.clone());
+            }
             None => drop(shard.insert(uid.clone(), Online::One(session.clone()))),
         }
         Ok(())
