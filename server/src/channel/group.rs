@@ -3,23 +3,58 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::session::Uid;
+use crate::session::{Found, Uid};
+
+/// Who gets a push, on one frontend.
+pub(super) trait Receivers {
+    fn uids(&self) -> &[Uid];
+
+    /// Where their sessions are found again.
+    fn found(&self) -> Option<&Found> {
+        None
+    }
+}
+
+impl Receivers for [Uid] {
+    fn uids(&self) -> &[Uid] {
+        self
+    }
+}
 
 /// The members of a channel that are on one frontend, in the order in which they were added.
 ///
 /// Finding one is logarithmic, so that thousands may come and go; a push takes the list as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Group {
     uids: Vec<Uid>,
     /// The number of each addition, at the same place as its uid; ascending.
     numbers: Vec<u64>,
     index: BTreeSet<(Uid, u64)>,
     next: u64,
+    found: Found,
 }
 
-impl AsRef<[Uid]> for Group {
-    fn as_ref(&self) -> &[Uid] {
+/// The sessions are found anew: a group is only copied while a push has it, and what is known with
+/// it.
+impl Clone for Group {
+    fn clone(&self) -> Self {
+        Self {
+            uids: self.uids.clone(),
+            numbers: self.numbers.clone(),
+            index: self.index.clone(),
+            next: self.next,
+            found: Found::default(),
+        }
+    }
+}
+
+impl Receivers for Group {
+    fn uids(&self) -> &[Uid] {
         &self.uids
+    }
+
+    fn found(&self) -> Option<&Found> {
+        Some(&self.found)
     }
 }
 
@@ -47,6 +82,7 @@ impl Group {
         if let Ok(place) = self.numbers.binary_search(&number) {
             self.numbers.remove(place);
             self.uids.remove(place);
+            self.found.remove(place);
         }
         true
     }
@@ -190,7 +226,7 @@ mod tests {
         let snapshot = members.snapshot();
         members.add("b".into(), "f", false);
         members.remove(&"a".into(), "f");
-        assert_eq!((*snapshot[0].1).as_ref(), [Uid::from("a")]);
+        assert_eq!(snapshot[0].1.uids(), [Uid::from("a")]);
         assert_eq!(texts(&members), ["b"]);
     }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use self::service::{BroadcastOptions, ChannelConfig, ChannelService};
 
-use self::group::Members;
+use self::group::{Members, Receivers};
 use crate::app::App;
 use crate::error::PushError;
 use crate::lock;
@@ -265,23 +265,24 @@ async fn push_to_groups<T, G>(
 ) -> Result<PushReport, PushError>
 where
     T: Serialize + Sync + ?Sized,
-    G: Deref<Target: AsRef<[Uid]>>,
+    G: Deref<Target: Receivers>,
 {
-    let calls = groups.iter().map(|(frontend, uids)| {
+    let calls = groups.iter().map(|(frontend, receivers)| {
         let call = PushMessage {
             route: Cow::Borrowed(route),
             message,
-            uids: Cow::Borrowed((**uids).as_ref()),
+            uids: Cow::Borrowed(receivers.uids()),
             options: Cow::Borrowed(options),
+            found: receivers.found(),
         };
         app.system(frontend, call)
     });
     let mut report = PushReport::default();
-    for ((frontend, uids), answer) in groups.iter().zip(join_all(calls).await) {
+    for ((frontend, receivers), answer) in groups.iter().zip(join_all(calls).await) {
         match answer {
             Ok(delivery) => report.add(delivery),
             Err(PushError::Frontend(error)) => {
-                report.failed.extend_from_slice((**uids).as_ref());
+                report.failed.extend_from_slice(receivers.uids());
                 report.unreachable.push((Arc::clone(frontend), error));
             }
             Err(error) => return Err(error),

@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 pub(crate) use self::flush::Flusher;
 pub(crate) use self::outgoing::{Outgoing, try_write};
 
+use self::outgoing::write_now;
+
 use crate::error::PushError;
 use crate::lock;
 use crate::metrics::Traffic;
@@ -391,7 +393,7 @@ impl Mailbox {
         else {
             return Due::Nothing;
         };
-        let written = out.write(|slices| try_write(socket, slices));
+        let written = out.write(|slices| write_now(socket, slices));
         if let Ok(written) = &written {
             traffic.bytes_out += *written as u64;
         }

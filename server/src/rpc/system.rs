@@ -15,7 +15,7 @@ use crate::channel::BroadcastOptions;
 use crate::encode::Encoded;
 use crate::error::{PushError, RpcError, SessionError};
 use crate::push::{Delivery, Outbound, OutboundKind};
-use crate::session::{Session, SessionData, SessionService, Uid};
+use crate::session::{Found, Search, Session, SessionData, SessionService, Uid};
 
 /// Why a frontend could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +123,9 @@ pub(crate) struct PushMessage<'a, M> {
     pub(crate) uids: Cow<'a, [Uid]>,
     /// What the application gives along for the push scheduler.
     pub(crate) options: Cow<'a, Value>,
+    /// Where the frontend finds the sessions of the uids again, if it is in this process.
+    #[serde(skip)]
+    pub(crate) found: Option<&'a Found>,
 }
 
 /// Pushes a message to every session of a frontend.
@@ -139,13 +142,28 @@ impl<M: Serialize> SystemCall for PushMessage<'_, M> {
     type Error = PushError;
 
     fn run(self, server: &App) -> Result<Delivery, PushError> {
-        push_to(
-            server,
-            &self.route,
-            &self.message,
-            &self.uids,
-            &self.options,
-        )
+        let sessions = frontend(server)?;
+        let outbound = Outbound {
+            kind: OutboundKind::Push,
+            id: None,
+            route: &self.route,
+            options: &self.options,
+        };
+        let mut push = Encoded::new(server, &self.route, &self.message)?;
+        let scheduler = server.scheduler(&outbound)?;
+        let mut delivery = Delivery::default();
+        let mut search = Search::new(sessions, self.found, self.uids.len());
+        for (place, uid) in self.uids.iter().enumerate() {
+            let mut online = false;
+            for session in search.sessions(place, uid) {
+                let frame = push.frame(session)?;
+                online |= delivery.count(scheduler.schedule(&outbound, frame, session));
+            }
+            if !online {
+                delivery.failed.push(uid.clone());
+            }
+        }
+        Ok(delivery)
     }
 }
 
@@ -185,39 +203,6 @@ impl<M: Serialize> SystemCall for Broadcast<'_, M> {
             None => Ok(delivery),
         }
     }
-}
-
-/// The body of [`PushMessage`]: one encoding, then a reference count and a queue slot per session.
-fn push_to<M: Serialize>(
-    server: &App,
-    route: &str,
-    message: &M,
-    uids: &[Uid],
-    options: &Value,
-) -> Result<Delivery, PushError> {
-    let sessions = frontend(server)?;
-    let outbound = Outbound {
-        kind: OutboundKind::Push,
-        id: None,
-        route,
-        options,
-    };
-    let mut push = Encoded::new(server, route, message)?;
-    let scheduler = server.scheduler(&outbound)?;
-    let mut delivery = Delivery::default();
-    let mut found = Vec::new();
-    for uid in uids {
-        sessions.append_by_uid(uid.as_str(), &mut found);
-        let mut online = false;
-        for session in found.drain(..) {
-            let frame = push.frame(&session)?;
-            online |= delivery.count(scheduler.schedule(&outbound, frame, &session));
-        }
-        if !online {
-            delivery.failed.push(uid.clone());
-        }
-    }
-    Ok(delivery)
 }
 
 #[cfg(test)]
@@ -312,6 +297,7 @@ mod tests {
                 message: &message,
                 uids: Cow::Borrowed(&uids),
                 options: Cow::Borrowed(&options),
+                found: None,
             },
         );
         let delivery = pushed.unwrap();
@@ -333,6 +319,7 @@ mod tests {
             message: &message,
             uids: Cow::Borrowed(&uids[..1]),
             options: Cow::Owned(Value::Null),
+            found: None,
         };
         direct.run(&app).unwrap();
         let frames = one.mailbox().drain();
@@ -365,6 +352,7 @@ mod tests {
             message: "x".repeat(1000),
             uids: Cow::Owned(vec!["u".into()]),
             options: Cow::Owned(Value::Null),
+            found: None,
         };
         assert_eq!(push.run(&app).unwrap().delivered, 3);
         let places: Vec<*const u8> = sessions

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
@@ -79,9 +79,10 @@ pub(super) struct Inner {
     id: u64,
     frontend: Arc<Frontend>,
     peer: SocketAddr,
-    table: Weak<Table>,
     mailbox: Mailbox,
     tables: Arc<ServerSettings>,
+    /// Its uid does not lead here any more, or not here alone: who knows it by that uid looks again.
+    doubted: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -138,9 +139,9 @@ impl Session {
                 id,
                 frontend: Arc::clone(&table.frontend),
                 peer,
-                table: Arc::downgrade(table),
                 mailbox: Mailbox::default(),
                 tables,
+                doubted: AtomicBool::new(false),
                 state: Mutex::new(State::new(Arc::clone(&table.frontend.no_settings))),
             }),
         }
@@ -210,7 +211,7 @@ impl Session {
             return Err(SessionError::EmptyUid);
         }
         let gone = || SessionError::Gone(self.id());
-        let table = self.inner.table.upgrade().ok_or_else(gone)?;
+        let table = self.inner.frontend.table.upgrade().ok_or_else(gone)?;
         let listeners = {
             let mut state = lock(&self.inner.state);
             if state.life != Life::Open {
@@ -247,7 +248,7 @@ impl Session {
     pub fn unbind(&self, uid: impl Into<Uid>) -> Result<(), SessionError> {
         let uid = uid.into();
         let gone = || SessionError::Gone(self.id());
-        let table = self.inner.table.upgrade().ok_or_else(gone)?;
+        let table = self.inner.frontend.table.upgrade().ok_or_else(gone)?;
         let listeners = {
             let mut state = lock(&self.inner.state);
             if state.life != Life::Open {
@@ -261,6 +262,7 @@ impl Session {
             }
             state.uid = None;
             state.login = None;
+            self.doubt();
             table.forget(&uid, self.id());
             table.bound.fetch_sub(1, Ordering::Relaxed);
             table.emit(|| Event::UnbindSession {
@@ -391,6 +393,15 @@ impl Session {
         &self.inner.tables
     }
 
+    /// From here on nobody relies on having found it under a uid.
+    pub(super) fn doubt(&self) {
+        self.inner.doubted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.inner.doubted.load(Ordering::Acquire)
+    }
+
     pub(crate) fn mailbox(&self) -> &Mailbox {
         &self.inner.mailbox
     }
@@ -444,7 +455,7 @@ impl Session {
     fn refused(&self, (error, due): (PushError, Due)) -> PushError {
         self.settle(due);
         if matches!(error, PushError::Full)
-            && let Some(table) = self.inner.table.upgrade()
+            && let Some(table) = self.inner.frontend.table.upgrade()
         {
             table.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -513,7 +524,7 @@ impl Session {
             let called = listeners.closed.into_iter();
             called.map(|listener| listener(closed.clone())).collect()
         });
-        if let Some(table) = self.inner.table.upgrade() {
+        if let Some(table) = self.inner.frontend.table.upgrade() {
             table.emit(|| Event::CloseSession(closed));
         }
         closing.unwrap_or_default()
@@ -521,7 +532,8 @@ impl Session {
 
     /// Takes the session out of both maps, once; uid and settings stay for the listeners.
     fn leave(&self) {
-        let Some(table) = self.inner.table.upgrade() else {
+        self.doubt();
+        let Some(table) = self.inner.frontend.table.upgrade() else {
             return;
         };
         let mut state = lock(&self.inner.state);

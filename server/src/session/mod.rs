@@ -2,6 +2,7 @@
 
 mod backend;
 mod copy;
+mod found;
 mod handle;
 mod service;
 mod statistics;
@@ -10,6 +11,7 @@ mod uid;
 
 pub use self::backend::BackendSessionService;
 pub use self::copy::{BackendSession, FrontendSession, RequestSession};
+pub(crate) use self::found::{Found, Search};
 pub(crate) use self::handle::Owned;
 #[cfg(test)]
 pub(crate) use self::handle::size;

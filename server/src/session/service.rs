@@ -29,7 +29,7 @@ pub struct SessionService {
 impl SessionService {
     pub(crate) fn new(app: WeakApp, frontend_id: Arc<str>, hybrid: &Hybrid) -> Self {
         Self {
-            table: Arc::new(Table::new(app, frontend_id, hybrid)),
+            table: Table::new(app, frontend_id, hybrid),
         }
     }
 

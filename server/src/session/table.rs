@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -64,6 +64,7 @@ impl<K: Hash + Eq, V, S: BuildHasher + Default> Sharded<K, V, S> {
 /// What all sessions of a frontend share, and may still look at when the frontend has ended.
 pub(super) struct Frontend {
     pub(super) id: Arc<str>,
+    pub(super) table: Weak<Table>,
     pub(super) limits: Limits,
     pub(super) encode: Option<Arc<Encode>>,
     pub(super) flusher: Flusher,
@@ -96,12 +97,13 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(app: WeakApp, frontend_id: Arc<str>, hybrid: &Hybrid) -> Self {
+    pub(super) fn new(app: WeakApp, frontend_id: Arc<str>, hybrid: &Hybrid) -> Arc<Self> {
         let workers = Handle::try_current().map(|runtime| runtime.metrics().num_workers());
-        Self {
+        Arc::new_cyclic(|this| Self {
             app,
             frontend: Arc::new(Frontend {
                 id: frontend_id,
+                table: Weak::clone(this),
                 limits: hybrid.mailbox,
                 encode: hybrid.encode.clone(),
                 flusher: Flusher::new(workers.unwrap_or(1)),
@@ -114,7 +116,7 @@ impl Table {
             connections: AtomicUsize::new(0),
             bound: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Enters the session under the uid; called under the session's lock.
@@ -124,7 +126,10 @@ impl Table {
             Some(_) if self.single_session => {
                 return Err(SessionError::SingleSession(uid.to_string()));
             }
-            Some(online) => online.push(session.clone()),
+            Some(online) => {
+                online.sessions().iter().for_each(Session::doubt);
+                online.push(session.clone());
+            }
             None => drop(shard.insert(uid.clone(), Online::One(session.clone()))),
         }
         Ok(())
