@@ -31,7 +31,7 @@ use crate::connector::{
 };
 use crate::dispatch::Batch;
 use crate::mailbox::{Ending, Outgoing, Settled};
-use crate::metrics::{Ended, Refusal, Traffic};
+use crate::metrics::{Cut, Ended, Refusal, Traffic};
 use crate::session::Owned;
 
 /// Above this many bytes that the socket did not take the peer is not read any more, and what it
@@ -116,8 +116,7 @@ async fn opened(
         active: accepted,
         used: Used::default(),
         throttled: None,
-        over_limit: false,
-        unfinished: false,
+        cut: None,
         place: None,
         behind: false,
         counted,
@@ -186,10 +185,8 @@ struct Driver {
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
-    /// It is kicked for that.
-    over_limit: bool,
-    /// It is kicked for what it has not finished.
-    unfinished: bool,
+    /// The limit that ends it.
+    cut: Option<Cut>,
     /// Among those that have much of a package that is not finished.
     place: Option<Place>,
     /// What came is not worked off, because the client does not take the answers.
@@ -338,10 +335,17 @@ impl Driver {
             Ending::Kick(reason) => self.machine.kick(&reason),
             Ending::Close => self.machine.close(CloseReason::Local),
             Ending::Overflow => self.machine.close(CloseReason::OutboxFull),
-            Ending::Unfinished => {
-                self.unfinished = true;
-                self.machine.kick("unfinished");
-            }
+            Ending::Cut(cut) => self.cut(cut),
+        }
+    }
+
+    /// Ends the connection by this limit.
+    fn cut(&mut self, cut: Cut) {
+        self.cut = Some(cut);
+        match cut {
+            Cut::RateLimit => self.machine.kick("rate limit"),
+            Cut::Unfinished => self.machine.kick("unfinished"),
+            Cut::Inflated => self.machine.kick("inflated"),
         }
     }
 
@@ -354,8 +358,7 @@ impl Driver {
         }
         if let Some(reason) = self.closed.as_deref() {
             let why = match reason {
-                _ if self.over_limit => Ended::RateLimit,
-                _ if self.unfinished => Ended::Unfinished,
+                _ if let Some(cut) = self.cut => Ended::Cut(cut),
                 CloseReason::Kicked(_) | CloseReason::Local if self.stopping.is_some() => {
                     Ended::ServerStop
                 }

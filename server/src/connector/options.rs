@@ -77,6 +77,8 @@ pub struct Hybrid {
     pub(crate) decode: Option<Arc<Decode>>,
     pub(crate) encode: Option<Arc<Encode>>,
     pub(crate) max_package: u32,
+    pub(crate) max_inflated: Option<u32>,
+    pub(crate) max_inflate_ratio: Option<u32>,
     pub(crate) max_unfinished: usize,
     pub(crate) max_running: usize,
     pub(crate) mailbox: Limits,
@@ -129,6 +131,8 @@ impl Default for Hybrid {
             decode: None,
             encode: None,
             max_package: 1 << 20,
+            max_inflated: None,
+            max_inflate_ratio: Some(100),
             max_unfinished: 16 << 20,
             max_running: 256,
             mailbox: Limits {
@@ -216,6 +220,24 @@ impl Hybrid {
     /// The longest package taken from a client, in bytes. Default: 1 MiB.
     pub fn max_package(mut self, bytes: u32) -> Self {
         self.max_package = bytes;
+        self
+    }
+
+    /// The longest body that a compressed one (flag 0x10, sent by clients of pitaya) may inflate to,
+    /// in bytes; inflating stops there, and the client is kicked with the reason `inflated`.
+    /// Inflated bytes count for [`rate_limit`](Self::rate_limit) as if they had been sent. Default:
+    /// as long as the longest package, which may come plain.
+    pub fn max_inflated(mut self, bytes: u32) -> Self {
+        self.max_inflated = Some(bytes);
+        self
+    }
+
+    /// How many times its compressed length a body may inflate to, looked at wherever more than
+    /// 64 KiB have come out; above it the client is kicked with the reason `inflated`. `None` is any
+    /// number of times. Default: 100. Zlib makes JSON of games 2 to 35 times shorter, a map on which
+    /// one field in a hundred is set up to 93 times, and a bomb 1,000 times.
+    pub fn max_inflate_ratio(mut self, times: impl Into<Option<u32>>) -> Self {
+        self.max_inflate_ratio = times.into();
         self
     }
 
@@ -463,6 +485,9 @@ impl Hybrid {
         settings.config.raw_messages = self.decode.is_some();
         settings.offer.heartbeat = self.heartbeat;
         settings.codec.escape_astral = self.escape_astral;
+        let max_inflated = self.max_inflated.unwrap_or(self.max_package);
+        settings.codec.max_inflated = usize::try_from(max_inflated).unwrap_or(usize::MAX);
+        settings.codec.max_inflate_ratio = self.max_inflate_ratio;
         settings
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use super::transport::MESSAGE_ROOM;
 use crate::lock;
 use crate::mailbox::Ending;
+use crate::metrics::Cut;
 use crate::session::Session;
 
 /// What a connection may have without being counted: one read of it, worked off or not.
@@ -48,7 +49,7 @@ impl Unfinished {
             return self.lets_go(place);
         }
         for session in self.enter(place, bytes, session) {
-            session.end(Ending::Unfinished);
+            session.end(Ending::Cut(Cut::Unfinished));
         }
     }
 

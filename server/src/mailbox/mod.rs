@@ -22,7 +22,7 @@ pub(crate) use self::outgoing::{Outgoing, try_write};
 
 use crate::error::PushError;
 use crate::lock;
-use crate::metrics::Traffic;
+use crate::metrics::{Cut, Traffic};
 
 /// What happens to a session whose mailbox is full when one more frame comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,8 +44,8 @@ pub(crate) enum Ending {
     Close,
     /// At once: the peer does not read.
     Overflow,
-    /// With a kick: others need the room that its unfinished package takes.
-    Unfinished,
+    /// By a limit of the connector's.
+    Cut(Cut),
 }
 
 #[derive(Debug, Clone, Copy)]
