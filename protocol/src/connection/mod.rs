@@ -224,6 +224,13 @@ impl Link {
         }
     }
 
+    fn receive_rest(&mut self, now: Instant, bytes: &mut &[u8]) {
+        self.now = self.now.max(now);
+        if self.is_open() && !self.in_message {
+            self.decoder.push_rest(bytes);
+        }
+    }
+
     /// What received bytes that are not handled yet cost in memory.
     fn waiting(&self) -> usize {
         let messages = self.messages.iter().flat_map(|messages| messages.iter());

@@ -6,7 +6,7 @@ use std::mem;
 use pomelo_protocol::{CloseReason, ServerEvent};
 
 use super::{Done, Driver, Early, Turn};
-use crate::connector::{Input, return_buffer, take_buffer};
+use crate::connector::{Input, Transport, return_buffer, take_buffer};
 use crate::mailbox::{Look, Outgoing};
 
 impl Driver {
@@ -31,12 +31,18 @@ impl Driver {
 
     fn look_after_unfinished(&mut self) {
         if let Some(session) = &self.session {
-            let bytes = self.machine.buffered() + self.transport.buffered();
+            let bytes = self.machine.unfinished() + self.transport.unfinished();
             self.front.unfinished.holds(&mut self.place, bytes, session);
         }
     }
 
     pub(super) fn feed(&mut self, mut bytes: &[u8], turn: &mut Turn<'_, '_>) {
+        if matches!(self.transport, Transport::Tcp) && self.machine.unfinished() > 0 {
+            self.machine.handle_rest(turn.now, &mut bytes);
+            if bytes.is_empty() {
+                return self.pump(turn);
+            }
+        }
         let mut replies = Vec::new();
         while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
             self.reply(&mut replies);

@@ -242,7 +242,7 @@ impl Hybrid {
     }
 
     /// How many bytes all clients together may have sent of packages that are not finished; up to
-    /// 64 KiB of each are not counted. Above it the client whose package is unfinished for longest
+    /// 4 KiB of each are not counted. Above it the client whose package is unfinished for longest
     /// is kicked with the reason `unfinished`. Default: 16 MiB, so that a crowd that never sends the
     /// last byte does not cost a package each; never less than the longest package.
     pub fn max_unfinished(mut self, bytes: usize) -> Self {

@@ -46,10 +46,10 @@ impl Transport {
     }
 
     /// How many bytes wait for the rest of a WebSocket message.
-    pub(crate) fn buffered(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         match self {
             Self::Tcp => 0,
-            Self::WebSocket { rest, .. } => rest.as_ref().map_or(0, |rest| rest.buffered()),
+            Self::WebSocket { rest, .. } => rest.as_ref().map_or(0, |rest| rest.unfinished()),
         }
     }
 

@@ -12,8 +12,8 @@ use crate::mailbox::Ending;
 use crate::metrics::Cut;
 use crate::session::Session;
 
-/// What a connection may have without being counted: one read of it, worked off or not.
-const FREE: usize = 64 * 1024;
+/// What a connection may have without being counted, so that ordinary ones do not meet here.
+const FREE: usize = 4 * 1024;
 
 /// The connections of a frontend that have more than a little.
 #[derive(Debug)]
