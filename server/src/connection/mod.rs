@@ -27,10 +27,10 @@ pub(crate) use self::counted::Counted;
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, Place, Socket, Stopping, Told, Transport, Used, open, with_buffer,
+    CloseMethod, FREE, Place, Socket, Stopping, Told, Transport, Used, open, with_buffer,
 };
 use crate::dispatch::Batch;
-use crate::mailbox::{Ending, Outgoing, Settled};
+use crate::mailbox::{Ending, Outgoing, Settled, Waiting};
 use crate::metrics::{Cut, Ended, Refusal, Traffic};
 use crate::session::Owned;
 
@@ -117,7 +117,7 @@ async fn opened(
         used: Used::default(),
         throttled: None,
         cut: None,
-        place: None,
+        places: Places::default(),
         behind: false,
         counted,
         timer: None,
@@ -187,8 +187,7 @@ struct Driver {
     throttled: Option<Instant>,
     /// The limit that ends it.
     cut: Option<Cut>,
-    /// Among those that have much of a package that is not finished.
-    place: Option<Place>,
+    places: Places,
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
     counted: Counted,
@@ -200,6 +199,15 @@ struct Driver {
     /// With which the client signs, under `useCrypto`.
     #[cfg(feature = "crypto")]
     key: Option<Box<PublicKey>>,
+}
+
+/// Among those that make the server hold much.
+#[derive(Default)]
+struct Places {
+    /// Of a package that is not finished.
+    unfinished: Option<Place>,
+    /// Of what the client does not read.
+    unread: Option<Place>,
 }
 
 impl Driver {
@@ -217,6 +225,7 @@ impl Driver {
         if let Some(first) = first.filter(|first| !first.is_empty()) {
             self.received(first.len(), &mut turn);
             self.feed(&first, &mut turn);
+            self.look_after_unfinished(&turn);
         }
         let ended = self.turn(&mut turn);
         self.app().metrics().add(&mut turn.traffic);
@@ -237,6 +246,9 @@ impl Driver {
         if self.stopping.is_none() && self.stop.is_ordered() {
             let drain = self.front.hybrid.drain_timeout;
             self.stopping = Some(turn.now + drain.unwrap_or(self.stop.drain));
+        }
+        if self.front.unfinished.told(self.places.unfinished) {
+            self.cut(Cut::Unfinished);
         }
         self.finish_calls(turn);
         if self.may_read() {
@@ -335,24 +347,32 @@ impl Driver {
             Ending::Kick(reason) => self.machine.kick(&reason),
             Ending::Close => self.machine.close(CloseReason::Local),
             Ending::Overflow => self.machine.close(CloseReason::OutboxFull),
-            Ending::Cut(cut) => self.cut(cut),
+            Ending::Unread => self.cut(Cut::Unread),
         }
     }
 
-    /// Ends the connection by this limit.
+    /// Ends the connection by this limit, with a kick unless nobody would read that.
     fn cut(&mut self, cut: Cut) {
         self.cut = Some(cut);
         match cut {
             Cut::RateLimit => self.machine.kick("rate limit"),
             Cut::Unfinished => self.machine.kick("unfinished"),
             Cut::Inflated => self.machine.kick("inflated"),
+            Cut::Unread => self.machine.close(CloseReason::OutboxFull),
         }
+    }
+
+    /// Leaves what all clients share to others.
+    pub(super) fn give_back(&mut self) {
+        self.transport.discard();
+        self.front.unfinished.lets_go(&mut self.places.unfinished);
+        self.front.unread.lets_go(&mut self.places.unread);
     }
 
     /// Lets go of the session's socket and counts the end; answers whether there is more to do
     /// than to close the socket.
     fn leave(&mut self) -> bool {
-        self.front.unfinished.lets_go(&mut self.place);
+        self.give_back();
         if let Some(session) = &self.session {
             drop(session.mailbox().disconnect());
         }
@@ -458,17 +478,21 @@ impl Driver {
                     turn.traffic.bytes_out += written as u64;
                     match early.out.bytes() {
                         0 => Settled::Idle,
-                        waiting => Settled::Blocked(waiting),
+                        all => Settled::Blocked(Waiting { all, own: 0 }),
                     }
                 }
                 Err(_) => Settled::Failed,
             },
             (None, None) => Settled::Idle,
         };
-        self.blocked = match settled {
-            Settled::Blocked(waiting) => waiting,
-            _ => 0,
+        let left = match settled {
+            Settled::Blocked(left) => left,
+            _ => Waiting::default(),
         };
+        self.blocked = left.all;
+        if left.own > FREE || self.places.unread.is_some() {
+            self.look_after_unread(left.own);
+        }
         if turn.traffic.bytes_out > before && self.may_idle() {
             self.active = turn.now;
         }

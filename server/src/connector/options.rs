@@ -80,6 +80,7 @@ pub struct Hybrid {
     pub(crate) max_inflated: Option<u32>,
     pub(crate) max_inflate_ratio: Option<u32>,
     pub(crate) max_unfinished: usize,
+    pub(crate) max_unread: usize,
     pub(crate) max_running: usize,
     pub(crate) mailbox: Limits,
     pub(crate) check_client: Option<Arc<CheckClient>>,
@@ -134,6 +135,7 @@ impl Default for Hybrid {
             max_inflated: None,
             max_inflate_ratio: Some(100),
             max_unfinished: 16 << 20,
+            max_unread: 16 << 20,
             max_running: 256,
             mailbox: Limits {
                 frames: 1024,
@@ -247,6 +249,18 @@ impl Hybrid {
     /// last byte does not cost a package each; never less than the longest package.
     pub fn max_unfinished(mut self, bytes: usize) -> Self {
         self.max_unfinished = bytes;
+        self
+    }
+
+    /// How many bytes all clients together may leave unread of what waits for one of them alone,
+    /// answers most of all; up to 4 KiB of each are not counted, nor is what several clients are
+    /// sent, which is kept once for all. Above it the connection of the client that has left
+    /// something unread for longest is closed, without a kick, since that would not be read either.
+    /// Default: 16 MiB, so that a crowd that asks for much and never reads does not cost a
+    /// [`mailbox`](Self::mailbox) each; never less than one mailbox. More where very many clients
+    /// load much at the same time over slow networks.
+    pub fn max_unread(mut self, bytes: usize) -> Self {
+        self.max_unread = bytes;
         self
     }
 

@@ -45,6 +45,13 @@ impl Transport {
         }
     }
 
+    /// Nothing more will be read.
+    pub(crate) fn discard(&mut self) {
+        if let Self::WebSocket { rest, .. } = self {
+            *rest = None;
+        }
+    }
+
     /// How many bytes wait for the rest of a WebSocket message.
     pub(crate) fn unfinished(&self) -> usize {
         match self {

@@ -64,7 +64,7 @@ const REFUSALS: [&str; 7] = [
     "stopping",
 ];
 
-const CLOSES: [&str; 15] = [
+const CLOSES: [&str; 16] = [
     "local",
     "peer",
     "kicked",
@@ -80,6 +80,7 @@ const CLOSES: [&str; 15] = [
     "other",
     "unfinished",
     "inflated",
+    "unread",
 ];
 
 /// Why a connection ended, where the server knows better than the protocol.
@@ -97,6 +98,8 @@ pub(crate) enum Cut {
     RateLimit,
     /// Others need the room that its unfinished package takes.
     Unfinished,
+    /// Others need the room that what it does not read takes.
+    Unread,
     /// A body of it becomes too much once inflated.
     Inflated,
 }
@@ -121,6 +124,7 @@ impl Ended<'_> {
             Self::ServerStop => 11,
             Self::Cut(Cut::Unfinished) => 13,
             Self::Cut(Cut::Inflated) => 14,
+            Self::Cut(Cut::Unread) => 15,
         }
     }
 }
