@@ -15,8 +15,16 @@ use crate::protobuf;
 pub struct Body {
     bytes: Bytes,
     format: Format,
-    /// The most bytes a compressed body may inflate to; `None` when it is not compressed.
-    inflate_to: Option<usize>,
+    packing: Packing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Packing {
+    Plain,
+    /// Compressed, unless it only says so.
+    Packed(gzip::Limits),
+    /// It was tried, and is not tried again.
+    Damaged,
 }
 
 #[derive(Clone, Debug)]
@@ -49,14 +57,14 @@ impl Body {
         Self {
             bytes,
             format: Format::Json,
-            inflate_to: None,
+            packing: Packing::Plain,
         }
     }
 
     pub(crate) fn received(
         bytes: Bytes,
         schema: Option<protobuf::Message>,
-        inflate_to: Option<usize>,
+        packed: Option<gzip::Limits>,
     ) -> Self {
         let format = match schema {
             Some(message) => Format::Protobuf(message),
@@ -65,7 +73,7 @@ impl Body {
         Self {
             bytes,
             format,
-            inflate_to,
+            packing: packed.map_or(Packing::Plain, Packing::Packed),
         }
     }
 
@@ -154,15 +162,41 @@ impl Body {
     pub fn inflated(self, bytes: Bytes) -> Self {
         Self {
             bytes,
-            inflate_to: None,
+            packing: Packing::Plain,
             ..self
         }
     }
 
+    /// Inflates the body here and now, if it is compressed, in place of each time it is read. Adds
+    /// to `made` how many bytes came out, of a body that fails as well: what was inflated is work,
+    /// and who counts what a peer costs wants to know.
+    ///
+    /// # Errors
+    /// [`InflateError`]. The body then stays as it is, and one that is damaged is not inflated
+    /// again to find that out.
+    pub fn inflate(&mut self, made: &mut usize) -> Result<(), InflateError> {
+        let Packing::Packed(limits) = self.packing else {
+            return Ok(());
+        };
+        match gzip::inflate_counted(&self.bytes, limits, made) {
+            Ok(Cow::Borrowed(_)) => {}
+            Ok(Cow::Owned(plain)) => self.bytes = plain.into(),
+            Err(error) => {
+                if error == InflateError::Damaged {
+                    self.packing = Packing::Damaged;
+                }
+                return Err(error);
+            }
+        }
+        self.packing = Packing::Plain;
+        Ok(())
+    }
+
     fn plain(&self) -> Result<Cow<'_, [u8]>, InflateError> {
-        match self.inflate_to {
-            Some(max) => gzip::inflate(&self.bytes, max),
-            None => Ok(Cow::Borrowed(&self.bytes)),
+        match self.packing {
+            Packing::Plain => Ok(Cow::Borrowed(&self.bytes)),
+            Packing::Packed(limits) => gzip::inflate_counted(&self.bytes, limits, &mut 0),
+            Packing::Damaged => Err(InflateError::Damaged),
         }
     }
 }
@@ -180,6 +214,40 @@ fn counts_as_empty(plain: &[u8]) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[cfg(feature = "gzip")]
+    #[test]
+    fn what_is_inflated_once_is_not_inflated_again() {
+        let limits = gzip::Limits {
+            max: 1000,
+            max_ratio: None,
+        };
+        let received = |bytes: &[u8]| Body::received(bytes.to_vec().into(), None, Some(limits));
+        let plain = b"[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]";
+        let packed = gzip::deflate(plain).unwrap();
+        let mut made = 0;
+        let mut body = received(&packed);
+        assert_eq!(body.inflate(&mut made), Ok(()));
+        assert_eq!(made, plain.len());
+        assert_eq!(body.inflate(&mut made), Ok(()));
+        assert_eq!(made, plain.len(), "once");
+        assert_eq!(body.bytes().unwrap(), &plain[..]);
+
+        // The end is missing: what came before was inflated all the same.
+        let mut body = received(&packed[..packed.len() - 1]);
+        made = 0;
+        assert_eq!(body.inflate(&mut made), Err(InflateError::Damaged));
+        assert_eq!(made, plain.len());
+        assert!(matches!(
+            body.decode::<Value>(),
+            Err(BodyError::Inflate(InflateError::Damaged))
+        ));
+
+        let mut body = received(b"{}");
+        made = 0;
+        assert_eq!(body.inflate(&mut made), Ok(()));
+        assert_eq!((made, body.bytes().unwrap()), (0, Bytes::from("{}")));
+    }
 
     #[test]
     fn what_is_no_json_counts_as_an_empty_object() {

@@ -38,6 +38,9 @@ pub struct Codec {
     /// The most bytes a received compressed body may inflate to. Default: 1 MiB, the default
     /// limit of a plain one.
     pub max_inflated: usize,
+    /// How many times its length a received compressed body may become, wherever it has become
+    /// more than 64 KiB. Default: any number of times, up to `max_inflated`.
+    pub max_inflate_ratio: Option<u32>,
 }
 
 impl Default for Codec {
@@ -50,6 +53,7 @@ impl Default for Codec {
             escape_astral: true,
             compress_from: None,
             max_inflated: 1 << 20,
+            max_inflate_ratio: None,
         }
     }
 }
@@ -257,7 +261,11 @@ impl Codec {
         } else {
             self.incoming.message(route)
         };
-        Body::received(bytes, schema, compressed.then_some(self.max_inflated))
+        let limits = gzip::Limits {
+            max: self.max_inflated,
+            max_ratio: self.max_inflate_ratio,
+        };
+        Body::received(bytes, schema, compressed.then_some(limits))
     }
 
     /// The route behind its form on the wire.

@@ -449,7 +449,7 @@ impl<J: Json> HandshakeResponse<J> {
     /// # Errors
     /// [`HandshakeError`], when it is no document, has no code or holds unusable schemas.
     pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
-        let plain = gzip::inflate(body, MAX_RESPONSE).map_err(|_| HandshakeError::Inflate)?;
+        let plain = gzip::inflate(body, MAX_RESPONSE, None).map_err(|_| HandshakeError::Inflate)?;
         Self::from_document(&J::parse(&plain).ok_or(HandshakeError::NotJson)?)
     }
 

@@ -84,6 +84,7 @@ mod names;
 pub mod package;
 #[cfg(feature = "codec")]
 mod package_codec;
+mod pieces;
 pub mod protobuf;
 pub mod socketio;
 mod stringify;
@@ -111,5 +112,6 @@ pub use package::{
 };
 #[cfg(feature = "codec")]
 pub use package_codec::{PackageCodec, PackageCodecError};
+pub use pieces::Pieces;
 pub use text::decode_utf8;
 pub use time::Instant;

@@ -10,6 +10,7 @@
 use bytes::{Buf as _, Bytes};
 
 use crate::error::{DecodeError, EncodeError};
+use crate::pieces::Pieces;
 
 /// Length of a package head, in bytes.
 pub const HEAD_LEN: usize = 4;
@@ -134,16 +135,16 @@ impl Head {
 /// Cuts a byte stream into packages, however the bytes arrive.
 ///
 /// Push chunks, then pull packages until `Ok(None)`. Packages that lie whole in one chunk are
-/// slices of it; only a package that spans chunks is copied, into a buffer that grows with the
+/// slices of it; only a package that spans chunks is copied, into [`Pieces`] that grow with the
 /// bytes that arrive and never with the length a head promises. Between packages the decoder
 /// holds no buffer at all.
 #[derive(Debug)]
 pub struct PackageDecoder {
     /// The unread rest of the newest chunk.
     input: Bytes,
-    /// The start of a package that spans chunks. Not empty only while `input` is used up or
-    /// about to complete it.
-    partial: Vec<u8>,
+    /// The start of a package that spans chunks, never empty. There only while `input` is used up
+    /// or about to complete it; rare enough to be worth no more than a pointer.
+    partial: Option<Box<Pieces>>,
     max_body: u32,
     failed: Option<DecodeError>,
 }
@@ -153,7 +154,7 @@ impl PackageDecoder {
     pub fn new(max_body: u32) -> Self {
         Self {
             input: Bytes::new(),
-            partial: Vec::new(),
+            partial: None,
             max_body,
             failed: None,
         }
@@ -179,6 +180,19 @@ impl PackageDecoder {
         }
     }
 
+    /// Takes what an unfinished package lacks off the front of `chunk`, which is as good as
+    /// [`push`](Self::push)ing it and spares a buffer. Nothing is taken between packages.
+    pub fn push_rest(&mut self, chunk: &mut &[u8]) {
+        let Some(partial) = &mut self.partial else {
+            return;
+        };
+        fill(partial, HEAD_LEN, chunk);
+        // What is wrong with the head is told when the package is asked for.
+        if let Ok(Some(head)) = Head::parse(partial.front(), self.max_body) {
+            fill(partial, HEAD_LEN + head.len, chunk);
+        }
+    }
+
     /// The next package, or `Ok(None)` when more bytes are needed.
     ///
     /// # Errors
@@ -197,17 +211,23 @@ impl PackageDecoder {
 
     /// How many bytes wait in the decoder.
     pub fn buffered(&self) -> usize {
-        self.partial.len() + self.input.len()
+        self.unfinished() + self.input.len()
+    }
+
+    /// How many bytes have come of a package that is not whole, once
+    /// [`next_package`](Self::next_package) has said so.
+    pub fn unfinished(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.len())
     }
 
     /// Forgets all buffered bytes.
     pub fn discard(&mut self) {
         self.input = Bytes::new();
-        self.partial = Vec::new();
+        self.partial = None;
     }
 
     fn take(&mut self) -> Result<Option<Package>, DecodeError> {
-        if self.partial.is_empty() {
+        let Some(partial) = &mut self.partial else {
             let Some(head) = Head::parse(&self.input, self.max_body)? else {
                 return self.keep_partial();
             };
@@ -229,17 +249,25 @@ impl PackageDecoder {
                 kind: head.kind,
                 body,
             }));
-        }
+        };
 
-        self.fill_partial(HEAD_LEN);
-        let Some(head) = Head::parse(&self.partial, self.max_body)? else {
+        let mut input = &*self.input;
+        fill(partial, HEAD_LEN, &mut input);
+        let head = Head::parse(partial.front(), self.max_body)?;
+        if let Some(head) = &head {
+            fill(partial, HEAD_LEN + head.len, &mut input);
+        }
+        let taken = self.input.len() - input.len();
+        self.input.advance(taken);
+        if self.input.is_empty() {
+            // An empty rest would pin the chunk.
+            self.input = Bytes::new();
+        }
+        let Some(head) = head.filter(|head| partial.len() == HEAD_LEN + head.len) else {
             return Ok(None);
         };
-        self.fill_partial(HEAD_LEN + head.len);
-        if self.partial.len() < HEAD_LEN + head.len {
-            return Ok(None);
-        }
-        let mut body = Bytes::from(core::mem::take(&mut self.partial));
+        let mut body = partial.join();
+        self.partial = None;
         body.advance(HEAD_LEN);
         Ok(Some(Package {
             kind: head.kind,
@@ -248,23 +276,18 @@ impl PackageDecoder {
     }
 
     fn keep_partial(&mut self) -> Result<Option<Package>, DecodeError> {
-        if !self.input.is_empty() {
-            self.partial = self.input.to_vec();
-            self.input = Bytes::new();
+        let input = core::mem::take(&mut self.input);
+        if !input.is_empty() {
+            self.partial.get_or_insert_default().push(&input);
         }
         Ok(None)
     }
+}
 
-    fn fill_partial(&mut self, want: usize) {
-        let missing = want.saturating_sub(self.partial.len());
-        let taken = self.input.get(..missing).unwrap_or(&self.input);
-        self.partial.extend_from_slice(taken);
-        self.input.advance(taken.len());
-        if self.input.is_empty() {
-            // An empty rest would pin the chunk.
-            self.input = Bytes::new();
-        }
-    }
+/// Moves bytes over until there are as many as wanted.
+fn fill(partial: &mut Pieces, want: usize, input: &mut &[u8]) {
+    let missing = want.saturating_sub(partial.len()).min(input.len());
+    partial.push(input.split_off(..missing).unwrap_or_default());
 }
 
 /// Appends one package to `out`; its body is what `body` appends. The length is patched in
@@ -580,6 +603,31 @@ mod tests {
     }
 
     #[test]
+    fn a_long_package_is_the_same_however_it_comes() {
+        let body: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let long = Frame::new(PackageKind::Data, &body).unwrap();
+        let stream = [long.as_bytes(), Frame::heartbeat().as_bytes()].concat();
+        for piece in [1, 3, 1000, 16 << 10, (16 << 10) + 4, 65_536, 99_999] {
+            let mut decoder = PackageDecoder::new(100_000);
+            let mut got = Vec::new();
+            for (place, mut chunk) in stream.chunks(piece).enumerate() {
+                if place % 2 == 1 {
+                    decoder.push_rest(&mut chunk);
+                }
+                decoder.push(Bytes::copy_from_slice(chunk));
+                got.extend(drain(&mut decoder));
+                if got.is_empty() {
+                    let so_far = (place + 1) * piece;
+                    assert_eq!((decoder.unfinished(), decoder.buffered()), (so_far, so_far));
+                }
+            }
+            let heartbeat = (PackageKind::Heartbeat, Vec::new());
+            assert_eq!(got, [(PackageKind::Data, body.clone()), heartbeat]);
+            assert_eq!((decoder.unfinished(), decoder.buffered()), (0, 0));
+        }
+    }
+
+    #[test]
     fn an_oversize_head_is_refused_before_a_byte_is_reserved() {
         let mut decoder = PackageDecoder::new(100);
         decoder.push(Bytes::from_static(&[4, 0xff, 0xff]));
@@ -604,7 +652,10 @@ mod tests {
         let mut decoder = PackageDecoder::new(0xff_ffff);
         decoder.push(Bytes::from_static(&[4, 0xff, 0xff, 0xff, 1, 2, 3]));
         assert_eq!(decoder.next_package(), Ok(None));
-        assert!(decoder.partial.capacity() < 1024);
+        assert_eq!(decoder.unfinished(), 7);
+        // Pieces reserve little more than they hold.
+        let partial = decoder.partial.as_ref().unwrap();
+        assert_eq!(partial.front(), [4, 0xff, 0xff, 0xff, 1, 2, 3]);
     }
 
     #[test]

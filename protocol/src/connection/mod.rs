@@ -30,7 +30,8 @@
 //! | unknown route code | [`Dropped::Malformed`] | same |
 //! | message of a kind for the other side | [`Dropped::UnexpectedKind`] | same |
 //! | response to no pending request | - | [`Dropped::UnknownResponse`] |
-//! | damaged or endless compressed body, body that breaks its schema, body that is no JSON | error when the body is read ([`crate::BodyError`]) | same |
+//! | damaged compressed body, body that breaks its schema, body that is no JSON | error when the body is read ([`crate::BodyError`]) | same |
+//! | compressed body that becomes too long, or far longer than it came | the same, or where the driver inflates it ([`crate::Body::inflate`]); `pomelo-server` kicks | same |
 //! | peer that does not read | the sender gets [`SendError::Full`] | same |
 //!
 //! pomelo differs in that it closes on several packages in one message, pads cut ones with zeros,
@@ -220,6 +221,13 @@ impl Link {
         } else {
             self.in_message = whole_message;
             self.decoder.push(bytes);
+        }
+    }
+
+    fn receive_rest(&mut self, now: Instant, bytes: &mut &[u8]) {
+        self.now = self.now.max(now);
+        if self.is_open() && !self.in_message {
+            self.decoder.push_rest(bytes);
         }
     }
 

@@ -116,6 +116,13 @@ impl ServerConnection {
         self.receive(now, bytes, false);
     }
 
+    /// Takes the rest of a package that has begun, as far as it is there, off the front of a piece
+    /// of a stream: the same as [`handle_data`](Self::handle_data) with one buffer less, which
+    /// counts where packages are long. Nothing is taken between packages.
+    pub fn handle_rest(&mut self, now: Instant, bytes: &mut &[u8]) {
+        self.link.receive_rest(now, bytes);
+    }
+
     /// One message of a message-based transport: whole packages, any number of them.
     pub fn handle_message(&mut self, now: Instant, bytes: Bytes) {
         self.receive(now, bytes, true);
@@ -136,9 +143,9 @@ impl ServerConnection {
         });
     }
 
-    /// How many received bytes wait to be handled, most often for the rest of a package.
-    pub fn buffered(&self) -> usize {
-        self.link.waiting()
+    /// How many bytes have come of a package that is not whole, once there are no more events.
+    pub fn unfinished(&self) -> usize {
+        self.link.decoder.unfinished()
     }
 
     /// The peer will send nothing more. What it sent before is still taken.

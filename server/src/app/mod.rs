@@ -29,7 +29,7 @@ use self::tables::Place;
 
 use crate::channel::ChannelService;
 use crate::config::Config;
-use crate::connector::{Deadlines, Hybrid, Unfinished};
+use crate::connector::{Deadlines, Hybrid, Room};
 use crate::cron::{Clock, Crons};
 use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
@@ -39,7 +39,7 @@ use crate::lock;
 use crate::metrics::{self, Metrics};
 use crate::push::{Direct, Outbound, PushScheduler, PushSchedulers};
 use crate::rpc::{RouteFn, RpcCall, RpcClient};
-use crate::session::{BackendSessionService, SessionService};
+use crate::session::{BackendSessionService, Session, SessionService};
 use crate::topology::{ServerInfo, Topology};
 
 /// The application as one of its servers sees it: a cheap handle.
@@ -86,7 +86,10 @@ pub(crate) struct Front {
     /// What new connections get; those that are there keep theirs.
     offered: ArcSwap<Offered>,
     schedulers: PushSchedulers,
-    pub(crate) unfinished: Unfinished,
+    /// What clients have begun to send and not finished.
+    pub(crate) unfinished: Room,
+    /// What clients alone make the server keep and do not read.
+    pub(crate) unread: Room<Session>,
     pub(crate) deadlines: Deadlines,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{App, Front};
 use crate::config::Config;
-use crate::connector::{Deadlines, Hybrid, Unfinished};
+use crate::connector::{Deadlines, Hybrid, MESSAGE_ROOM, Room};
 use crate::error::StartError;
 use crate::handler::Table;
 use crate::push::PushSchedulers;
@@ -91,10 +91,14 @@ pub(super) fn front_of(
     server_id: &str,
 ) -> Result<Front, StartError> {
     let settings = settings_of(&hybrid, tables, server_id)?;
-    let unfinished = Unfinished::new(hybrid.max_unfinished, hybrid.max_package);
+    let longest = hybrid.max_package.saturating_add(MESSAGE_ROOM);
+    let longest = usize::try_from(longest).unwrap_or(usize::MAX);
+    let unfinished = Room::new(hybrid.max_unfinished, longest);
+    let unread = Room::new(hybrid.max_unread, hybrid.mailbox.bytes);
     let origin = Instant::now();
     Ok(Front {
         unfinished,
+        unread,
         deadlines: Deadlines::new(origin),
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),

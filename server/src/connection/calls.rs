@@ -6,7 +6,7 @@ use bytes::Bytes;
 #[cfg(feature = "crypto")]
 use pomelo_protocol::crypto::PublicKey;
 use pomelo_protocol::handshake::{CODE_OLD_CLIENT, CODE_REFUSED};
-use pomelo_protocol::{Body, HandshakeRequest, RequestId, Route, ServerEvent};
+use pomelo_protocol::{Body, HandshakeRequest, InflateError, RequestId, Route, ServerEvent};
 
 #[cfg(feature = "crypto")]
 use super::coder;
@@ -14,6 +14,7 @@ use super::{Done, Driver, Turn};
 use crate::connector::Refused;
 use crate::dispatch;
 use crate::handler::BoxFuture;
+use crate::metrics::Cut;
 
 impl Driver {
     /// What the application's own decoder makes of a message.
@@ -34,10 +35,13 @@ impl Driver {
         &mut self,
         id: Option<RequestId>,
         route: Route,
-        body: Body,
+        mut body: Body,
         turn: &mut Turn<'_, '_>,
     ) {
         self.charge(1, turn);
+        if !self.inflate(&mut body, turn) {
+            return;
+        }
         if !self.front.hybrid.forward_messages
             && route.split('.').next() != Some(self.app().server_type())
         {
@@ -76,6 +80,24 @@ impl Driver {
         );
         if let Some(rest) = rest {
             self.running.push(rest);
+        }
+    }
+
+    /// Once, and not for everybody who reads the body; what comes out counts as if it had been
+    /// sent. `false`: it is too much, and the connection ends.
+    fn inflate(&mut self, body: &mut Body, turn: &mut Turn<'_, '_>) -> bool {
+        let mut made = 0;
+        let inflated = body.inflate(&mut made);
+        if made > 0 {
+            self.charge_bytes(made as u64, turn);
+        }
+        match inflated {
+            Err(InflateError::TooLarge { .. } | InflateError::TooDense { .. }) => {
+                self.cut(Cut::Inflated);
+                false
+            }
+            // One that is damaged costs an error answer, as any that cannot be read.
+            _ => true,
         }
     }
 

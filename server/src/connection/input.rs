@@ -6,14 +6,25 @@ use std::mem;
 use pomelo_protocol::{CloseReason, ServerEvent};
 
 use super::{Done, Driver, Early, Turn};
-use crate::connector::{Input, return_buffer, take_buffer};
-use crate::mailbox::{Look, Outgoing};
+use crate::connector::{FREE, Input, Transport, return_buffer, take_buffer};
+use crate::mailbox::{Ending, Look, Outgoing};
+use crate::session::Session;
 
 impl Driver {
     /// Reads once and works off what came.
     pub(super) fn read(&mut self, turn: &mut Turn<'_, '_>) {
         let mut buffer = take_buffer();
-        match self.socket.try_read(&mut buffer) {
+        // Until others have given back what they were told to, those who have much wait, and the
+        // rest goes on with a little at a time.
+        let most = match (self.front.unfinished.is_full(), self.places.unfinished) {
+            (false, _) => buffer.len(),
+            (true, None) => FREE,
+            (true, Some(_)) => return return_buffer(buffer),
+        };
+        match self
+            .socket
+            .try_read(buffer.get_mut(..most).unwrap_or_default())
+        {
             Ok(0) => {
                 self.ended = true;
                 self.machine.handle_eof(turn.now);
@@ -21,7 +32,7 @@ impl Driver {
             Ok(read) => {
                 self.received(read, turn);
                 self.feed(buffer.get(..read).unwrap_or_default(), turn);
-                self.look_after_unfinished();
+                self.look_after_unfinished(turn);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.machine.close(CloseReason::Transport),
@@ -29,14 +40,35 @@ impl Driver {
         return_buffer(buffer);
     }
 
-    fn look_after_unfinished(&mut self) {
-        if let Some(session) = &self.session {
-            let bytes = self.machine.buffered() + self.transport.buffered();
-            self.front.unfinished.holds(&mut self.place, bytes, session);
+    pub(super) fn look_after_unfinished(&mut self, turn: &Turn<'_, '_>) {
+        let bytes = self.machine.unfinished() + self.transport.unfinished();
+        let place = &mut self.places.unfinished;
+        let waker = || turn.batch.context.waker().clone();
+        for ended in self.front.unfinished.holds(place, bytes, waker) {
+            ended.wake();
+        }
+    }
+
+    /// `left`: bytes that wait for this client alone.
+    pub(super) fn look_after_unread(&mut self, left: usize) {
+        let Some(session) = &self.session else { return };
+        let place = &mut self.places.unread;
+        for ended in self
+            .front
+            .unread
+            .holds(place, left, || Session::clone(session))
+        {
+            ended.end(Ending::Unread);
         }
     }
 
     pub(super) fn feed(&mut self, mut bytes: &[u8], turn: &mut Turn<'_, '_>) {
+        if matches!(self.transport, Transport::Tcp) && self.machine.unfinished() > 0 {
+            self.machine.handle_rest(turn.now, &mut bytes);
+            if bytes.is_empty() {
+                return self.pump(turn);
+            }
+        }
         let mut replies = Vec::new();
         while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
             self.reply(&mut replies);
@@ -171,6 +203,7 @@ impl Driver {
                     }));
                 }
                 self.closed = Some(Box::new(reason));
+                self.give_back();
             }
             ServerEvent::Dropped(dropped) => {
                 tracing::trace!(peer = ?self.peer(), %dropped, "message ignored");

@@ -27,11 +27,11 @@ pub(crate) use self::counted::Counted;
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, Place, Socket, Stopping, Told, Transport, Used, open, with_buffer,
+    CloseMethod, FREE, Place, Socket, Stopping, Told, Transport, Used, open, with_buffer,
 };
 use crate::dispatch::Batch;
-use crate::mailbox::{Ending, Outgoing, Settled};
-use crate::metrics::{Ended, Refusal, Traffic};
+use crate::mailbox::{Ending, Outgoing, Settled, Waiting};
+use crate::metrics::{Cut, Ended, Refusal, Traffic};
 use crate::session::Owned;
 
 /// Above this many bytes that the socket did not take the peer is not read any more, and what it
@@ -116,9 +116,8 @@ async fn opened(
         active: accepted,
         used: Used::default(),
         throttled: None,
-        over_limit: false,
-        unfinished: false,
-        place: None,
+        cut: None,
+        places: Places::default(),
         behind: false,
         counted,
         timer: None,
@@ -186,12 +185,9 @@ struct Driver {
     used: Used,
     /// The client has sent more than it may: nothing is taken from it until then.
     throttled: Option<Instant>,
-    /// It is kicked for that.
-    over_limit: bool,
-    /// It is kicked for what it has not finished.
-    unfinished: bool,
-    /// Among those that have much of a package that is not finished.
-    place: Option<Place>,
+    /// The limit that ends it.
+    cut: Option<Cut>,
+    places: Places,
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
     counted: Counted,
@@ -203,6 +199,15 @@ struct Driver {
     /// With which the client signs, under `useCrypto`.
     #[cfg(feature = "crypto")]
     key: Option<Box<PublicKey>>,
+}
+
+/// Among those that make the server hold much.
+#[derive(Default)]
+struct Places {
+    /// Of a package that is not finished.
+    unfinished: Option<Place>,
+    /// Of what the client does not read.
+    unread: Option<Place>,
 }
 
 impl Driver {
@@ -220,6 +225,7 @@ impl Driver {
         if let Some(first) = first.filter(|first| !first.is_empty()) {
             self.received(first.len(), &mut turn);
             self.feed(&first, &mut turn);
+            self.look_after_unfinished(&turn);
         }
         let ended = self.turn(&mut turn);
         self.app().metrics().add(&mut turn.traffic);
@@ -240,6 +246,9 @@ impl Driver {
         if self.stopping.is_none() && self.stop.is_ordered() {
             let drain = self.front.hybrid.drain_timeout;
             self.stopping = Some(turn.now + drain.unwrap_or(self.stop.drain));
+        }
+        if self.front.unfinished.told(self.places.unfinished) {
+            self.cut(Cut::Unfinished);
         }
         self.finish_calls(turn);
         if self.may_read() {
@@ -338,24 +347,38 @@ impl Driver {
             Ending::Kick(reason) => self.machine.kick(&reason),
             Ending::Close => self.machine.close(CloseReason::Local),
             Ending::Overflow => self.machine.close(CloseReason::OutboxFull),
-            Ending::Unfinished => {
-                self.unfinished = true;
-                self.machine.kick("unfinished");
-            }
+            Ending::Unread => self.cut(Cut::Unread),
         }
+    }
+
+    /// Ends the connection by this limit, with a kick unless nobody would read that.
+    fn cut(&mut self, cut: Cut) {
+        self.cut = Some(cut);
+        match cut {
+            Cut::RateLimit => self.machine.kick("rate limit"),
+            Cut::Unfinished => self.machine.kick("unfinished"),
+            Cut::Inflated => self.machine.kick("inflated"),
+            Cut::Unread => self.machine.close(CloseReason::OutboxFull),
+        }
+    }
+
+    /// Leaves what all clients share to others.
+    pub(super) fn give_back(&mut self) {
+        self.transport.discard();
+        self.front.unfinished.lets_go(&mut self.places.unfinished);
+        self.front.unread.lets_go(&mut self.places.unread);
     }
 
     /// Lets go of the session's socket and counts the end; answers whether there is more to do
     /// than to close the socket.
     fn leave(&mut self) -> bool {
-        self.front.unfinished.lets_go(&mut self.place);
+        self.give_back();
         if let Some(session) = &self.session {
             drop(session.mailbox().disconnect());
         }
         if let Some(reason) = self.closed.as_deref() {
             let why = match reason {
-                _ if self.over_limit => Ended::RateLimit,
-                _ if self.unfinished => Ended::Unfinished,
+                _ if let Some(cut) = self.cut => Ended::Cut(cut),
                 CloseReason::Kicked(_) | CloseReason::Local if self.stopping.is_some() => {
                     Ended::ServerStop
                 }
@@ -455,17 +478,21 @@ impl Driver {
                     turn.traffic.bytes_out += written as u64;
                     match early.out.bytes() {
                         0 => Settled::Idle,
-                        waiting => Settled::Blocked(waiting),
+                        all => Settled::Blocked(Waiting { all, own: 0 }),
                     }
                 }
                 Err(_) => Settled::Failed,
             },
             (None, None) => Settled::Idle,
         };
-        self.blocked = match settled {
-            Settled::Blocked(waiting) => waiting,
-            _ => 0,
+        let left = match settled {
+            Settled::Blocked(left) => left,
+            _ => Waiting::default(),
         };
+        self.blocked = left.all;
+        if left.own > FREE || self.places.unread.is_some() {
+            self.look_after_unread(left.own);
+        }
         if turn.traffic.bytes_out > before && self.may_idle() {
             self.active = turn.now;
         }

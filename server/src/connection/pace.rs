@@ -8,6 +8,7 @@ use tokio::time::sleep_until;
 
 use super::{Driver, Turn};
 use crate::connector::{Excess, Transport};
+use crate::metrics::Cut;
 
 impl Driver {
     /// Has the task woken when [`on_time`](Self::on_time) has something to do.
@@ -88,6 +89,11 @@ impl Driver {
         let bytes = bytes as u64;
         self.active = turn.now;
         turn.traffic.bytes_in += bytes;
+        self.charge_bytes(bytes, turn);
+    }
+
+    /// Takes from the bytes that the client may send.
+    pub(super) fn charge_bytes(&mut self, bytes: u64, turn: &mut Turn<'_, '_>) {
         if let Some(limit) = &self.front.hybrid.rate_limit {
             let until = self.used.bytes(limit, turn.nanos, bytes);
             self.over(limit.excess, until, turn);
@@ -111,10 +117,7 @@ impl Driver {
                 }
                 self.throttled = Some(Instant::from_origin(Duration::from_nanos(until)));
             }
-            Excess::Disconnect => {
-                self.over_limit = true;
-                self.machine.kick("rate limit");
-            }
+            Excess::Disconnect => self.cut(Cut::RateLimit),
         }
     }
 }

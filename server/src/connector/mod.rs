@@ -10,12 +10,12 @@ mod listen;
 mod open;
 mod options;
 mod proxy;
+mod room;
 mod socket;
 mod stop;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
-mod unfinished;
 mod websocket;
 
 pub(crate) use self::deadlines::Deadlines;
@@ -26,12 +26,12 @@ pub(crate) use self::listen::{listen, serve};
 pub(crate) use self::open::{open, return_buffer, take_buffer, with_buffer};
 pub(crate) use self::options::Encode;
 pub use self::options::{CloseMethod, Hybrid, Refused};
+pub(crate) use self::room::{FREE, Place, Room};
 pub(crate) use self::socket::Socket;
 pub(crate) use self::stop::{Stopping, Told};
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsError};
-pub(crate) use self::transport::{Input, Transport};
-pub(crate) use self::unfinished::{Place, Unfinished};
+pub(crate) use self::transport::{Input, MESSAGE_ROOM, Transport};
 
 /// How far the servers of this process are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

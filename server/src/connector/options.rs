@@ -77,7 +77,10 @@ pub struct Hybrid {
     pub(crate) decode: Option<Arc<Decode>>,
     pub(crate) encode: Option<Arc<Encode>>,
     pub(crate) max_package: u32,
+    pub(crate) max_inflated: Option<u32>,
+    pub(crate) max_inflate_ratio: Option<u32>,
     pub(crate) max_unfinished: usize,
+    pub(crate) max_unread: usize,
     pub(crate) max_running: usize,
     pub(crate) mailbox: Limits,
     pub(crate) check_client: Option<Arc<CheckClient>>,
@@ -129,7 +132,10 @@ impl Default for Hybrid {
             decode: None,
             encode: None,
             max_package: 1 << 20,
+            max_inflated: None,
+            max_inflate_ratio: Some(100),
             max_unfinished: 16 << 20,
+            max_unread: 16 << 20,
             max_running: 256,
             mailbox: Limits {
                 frames: 1024,
@@ -219,12 +225,42 @@ impl Hybrid {
         self
     }
 
+    /// The longest body that a compressed one (flag 0x10, sent by clients of pitaya) may inflate to,
+    /// in bytes; inflating stops there, and the client is kicked with the reason `inflated`.
+    /// Inflated bytes count for [`rate_limit`](Self::rate_limit) as if they had been sent. Default:
+    /// as long as the longest package, which may come plain.
+    pub fn max_inflated(mut self, bytes: u32) -> Self {
+        self.max_inflated = Some(bytes);
+        self
+    }
+
+    /// How many times its compressed length a body may inflate to, looked at wherever more than
+    /// 64 KiB have come out; above it the client is kicked with the reason `inflated`. `None` is any
+    /// number of times. Default: 100. Zlib makes JSON of games 2 to 35 times shorter, a map on which
+    /// one field in a hundred is set up to 93 times, and a bomb 1,000 times.
+    pub fn max_inflate_ratio(mut self, times: impl Into<Option<u32>>) -> Self {
+        self.max_inflate_ratio = times.into();
+        self
+    }
+
     /// How many bytes all clients together may have sent of packages that are not finished; up to
-    /// 64 KiB of each are not counted. Above it the client whose package is unfinished for longest
+    /// 4 KiB of each are not counted. Above it the client whose package is unfinished for longest
     /// is kicked with the reason `unfinished`. Default: 16 MiB, so that a crowd that never sends the
     /// last byte does not cost a package each; never less than the longest package.
     pub fn max_unfinished(mut self, bytes: usize) -> Self {
         self.max_unfinished = bytes;
+        self
+    }
+
+    /// How many bytes all clients together may leave unread of what waits for one of them alone,
+    /// answers most of all; up to 4 KiB of each are not counted, nor is what several clients are
+    /// sent, which is kept once for all. Above it the connection of the client that has left
+    /// something unread for longest is closed, without a kick, since that would not be read either.
+    /// Default: 16 MiB, so that a crowd that asks for much and never reads does not cost a
+    /// [`mailbox`](Self::mailbox) each; never less than one mailbox. More where very many clients
+    /// load much at the same time over slow networks.
+    pub fn max_unread(mut self, bytes: usize) -> Self {
+        self.max_unread = bytes;
         self
     }
 
@@ -463,6 +499,9 @@ impl Hybrid {
         settings.config.raw_messages = self.decode.is_some();
         settings.offer.heartbeat = self.heartbeat;
         settings.codec.escape_astral = self.escape_astral;
+        let max_inflated = self.max_inflated.unwrap_or(self.max_package);
+        settings.codec.max_inflated = usize::try_from(max_inflated).unwrap_or(usize::MAX);
+        settings.codec.max_inflate_ratio = self.max_inflate_ratio;
         settings
     }
 }

@@ -45,11 +45,18 @@ impl Transport {
         }
     }
 
+    /// Nothing more will be read.
+    pub(crate) fn discard(&mut self) {
+        if let Self::WebSocket { rest, .. } = self {
+            *rest = None;
+        }
+    }
+
     /// How many bytes wait for the rest of a WebSocket message.
-    pub(crate) fn buffered(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         match self {
             Self::Tcp => 0,
-            Self::WebSocket { rest, .. } => rest.as_ref().map_or(0, |rest| rest.buffered()),
+            Self::WebSocket { rest, .. } => rest.as_ref().map_or(0, |rest| rest.unfinished()),
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// How many bytes wait for the rest of a message.
-    pub(super) fn buffered(&self) -> usize {
+    pub(super) fn unfinished(&self) -> usize {
         self.partial.len() + self.fragments
     }
 }

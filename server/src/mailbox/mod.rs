@@ -46,8 +46,8 @@ pub(crate) enum Ending {
     Close,
     /// At once: the peer does not read.
     Overflow,
-    /// With a kick: others need the room that its unfinished package takes.
-    Unfinished,
+    /// At once: others need the room that what it does not read takes.
+    Unread,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,9 @@ pub(crate) struct Mailbox {
 /// mailbox.
 const HEAVY_FRAMES: usize = 256;
 const HEAVY_BYTES: usize = 64 * 1024;
+
+/// Whenever so much more waits for a socket that takes nothing, the connection's task is told.
+const COUNTED: usize = 64 * 1024;
 
 impl Limits {
     fn heavy_frames(&self) -> usize {
@@ -145,13 +148,21 @@ pub(crate) enum Due {
     Wake(Waker),
 }
 
+/// Bytes that the socket did not take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Waiting {
+    pub(crate) all: usize,
+    /// Those that no other peer gets.
+    pub(crate) own: usize,
+}
+
 /// How far [`Mailbox::settle`] came.
 #[derive(Debug)]
 pub(crate) enum Settled {
     /// Everything that may go is written.
     Idle,
-    /// The socket takes no more for now, and this many bytes wait.
-    Blocked(usize),
+    /// The socket takes no more for now.
+    Blocked(Waiting),
     /// The connection is to be ended this way, behind what waits.
     Ending(Ending),
     /// The socket is broken.
@@ -181,6 +192,7 @@ impl Mailbox {
     pub(crate) fn push(&self, frame: Frame, limits: &Limits) -> Result<Due, (PushError, Due)> {
         let mut queue = lock(&self.queue);
         self.admit(&mut queue, frame.borrowed(), limits)?;
+        let before = queue.out.bytes();
         match &mut queue.held {
             None => queue.out.push(frame),
             Some(held) => {
@@ -188,7 +200,7 @@ impl Mailbox {
                 queue.release();
             }
         }
-        Ok(self.pushed(&mut queue, limits))
+        Ok(self.pushed(&mut queue, before, limits))
     }
 
     /// [`push`](Self::push) of a frame for this mailbox alone, which is copied into it.
@@ -199,19 +211,21 @@ impl Mailbox {
     ) -> Result<Due, (PushError, Due)> {
         let mut queue = lock(&self.queue);
         self.admit(&mut queue, frame, limits)?;
+        let before = queue.out.bytes();
         queue.release();
         queue.out.push_copy(frame);
-        Ok(self.pushed(&mut queue, limits))
+        Ok(self.pushed(&mut queue, before, limits))
     }
 
-    fn pushed(&self, queue: &mut Queue, limits: &Limits) -> Due {
+    /// `before`: how many bytes waited.
+    fn pushed(&self, queue: &mut Queue, before: usize, limits: &Limits) -> Due {
         let out = &queue.out;
         let heavy =
             out.len().is_multiple_of(limits.heavy_frames()) || out.bytes() >= limits.heavy_bytes();
         if heavy && queue.keeper == Keeper::Task {
             self.urgent.store(true, Ordering::Release);
         }
-        queue.due()
+        queue.due(before)
     }
 
     /// Queues a frame that waits for a [`release`](Self::release); answers whether it is the first
@@ -243,8 +257,9 @@ impl Mailbox {
     /// Lets go of what is held.
     pub(crate) fn release(&self) -> Due {
         let mut queue = lock(&self.queue);
+        let before = queue.out.bytes();
         if queue.release() {
-            queue.due()
+            queue.due(before)
         } else {
             Due::Nothing
         }
@@ -277,8 +292,7 @@ impl Mailbox {
         let due = match limits.overflow {
             Overflow::DropFrame => Due::Nothing,
             Overflow::Disconnect => {
-                queue.out.clear();
-                queue.held = None;
+                queue.clear();
                 self.end_with(queue, Ending::Overflow)
             }
         };
@@ -287,7 +301,11 @@ impl Mailbox {
 
     /// Asks for the end of the connection, after what is held; the first ending asked for stays.
     pub(crate) fn end(&self, ending: Ending) -> Due {
-        self.end_with(&mut lock(&self.queue), ending)
+        let mut queue = lock(&self.queue);
+        if ending == Ending::Unread {
+            queue.clear();
+        }
+        self.end_with(&mut queue, ending)
     }
 
     fn end_with(&self, queue: &mut Queue, ending: Ending) -> Due {
@@ -377,7 +395,7 @@ impl Mailbox {
             Settled::Idle
         } else {
             queue.keeper = Keeper::Socket;
-            Settled::Blocked(queue.out.bytes())
+            Settled::Blocked(queue.left())
         }
     }
 
@@ -432,6 +450,11 @@ impl Mailbox {
 }
 
 impl Queue {
+    fn clear(&mut self) {
+        self.out.clear();
+        self.held = None;
+    }
+
     /// Frames and bytes.
     fn waiting(&self) -> (usize, usize) {
         let held = self.held.as_ref().map(|held| &held.frames);
@@ -451,10 +474,25 @@ impl Queue {
         true
     }
 
-    /// After something was put in that may go.
-    fn due(&mut self) -> Due {
+    /// What the socket did not take.
+    fn left(&self) -> Waiting {
+        Waiting {
+            all: self.out.bytes(),
+            own: self.out.own_bytes(),
+        }
+    }
+
+    /// After something was put in that may go, to so many bytes before.
+    fn due(&mut self, before: usize) -> Due {
         if self.keeper != Keeper::Nobody {
-            return Due::Nothing;
+            // Not read, and not seen by the task: which counts it now and then.
+            let counted = |bytes| bytes / COUNTED;
+            let more = counted(self.out.bytes()) > counted(before);
+            return if self.keeper == Keeper::Socket && more {
+                self.wake()
+            } else {
+                Due::Nothing
+            };
         }
         if self.socket.is_none() {
             return self.wake();

@@ -9,6 +9,8 @@ use bytes::{Buf as _, Bytes};
 use pomelo_protocol::{Frame, FrameRef};
 use tokio::net::TcpStream;
 
+use crate::connector::FREE;
+
 /// Frames in one system call; the usual limit of the system is 1024, the gain is flat long before.
 const MAX_SLICES: usize = 32;
 
@@ -84,6 +86,19 @@ impl Outgoing {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that wait and that nobody else has, as far as it matters: of a single frame to which
+    /// other peers have references nothing would be gained by letting go of it.
+    pub(super) fn own_bytes(&self) -> usize {
+        if self.bytes <= FREE {
+            return 0;
+        }
+        let more = self.more.as_deref();
+        let frames = std::iter::once(&self.first).chain(more.into_iter().flat_map(|m| &m.rest));
+        let frames = frames.filter(|bytes| bytes.is_unique());
+        let copies = more.map_or(0, |more| more.copies.len());
+        frames.map(Bytes::len).sum::<usize>() + copies
     }
 
     pub(crate) fn push(&mut self, frame: Frame) {

@@ -64,7 +64,7 @@ const REFUSALS: [&str; 7] = [
     "stopping",
 ];
 
-const CLOSES: [&str; 14] = [
+const CLOSES: [&str; 16] = [
     "local",
     "peer",
     "kicked",
@@ -79,15 +79,29 @@ const CLOSES: [&str; 14] = [
     "server_stop",
     "other",
     "unfinished",
+    "inflated",
+    "unread",
 ];
 
 /// Why a connection ended, where the server knows better than the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended<'a> {
     Because(&'a CloseReason),
-    RateLimit,
     ServerStop,
+    Cut(Cut),
+}
+
+/// A limit of the connector's that a client is cut by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// It sent more than its rate allows.
+    RateLimit,
+    /// Others need the room that its unfinished package takes.
     Unfinished,
+    /// Others need the room that what it does not read takes.
+    Unread,
+    /// A body of it becomes too much once inflated.
+    Inflated,
 }
 
 impl Ended<'_> {
@@ -106,9 +120,11 @@ impl Ended<'_> {
                 CloseReason::Transport => 9,
                 _ => 12,
             },
-            Self::RateLimit => 10,
+            Self::Cut(Cut::RateLimit) => 10,
             Self::ServerStop => 11,
-            Self::Unfinished => 13,
+            Self::Cut(Cut::Unfinished) => 13,
+            Self::Cut(Cut::Inflated) => 14,
+            Self::Cut(Cut::Unread) => 15,
         }
     }
 }

@@ -85,6 +85,16 @@ impl Page {
                 vec![("", "", bytes as u64)]
             },
         )?;
+        self.family(
+            "pomelo_unread_bytes",
+            "gauge",
+            "Bytes that wait for one client each, of clients that leave much unread.",
+            apps,
+            |app| {
+                let bytes = app.front().map_or(0, |front| front.unread.bytes());
+                vec![("", "", bytes as u64)]
+            },
+        )?;
         self.channels(apps)?;
         let lost = "pomelo_events_lost_total";
         let help = "Events that did not fit into the queue of a listener.";

@@ -18,6 +18,8 @@ enum Gets {
     Nothing,
     /// These packages; the connection goes on.
     Answer(Vec<u8>),
+    /// A kick with this reason.
+    Kicked(&'static str),
 }
 
 fn message(bytes: &[u8]) -> Vec<u8> {
@@ -30,18 +32,30 @@ fn to(route: &str, flag: u8, body: &[u8]) -> Vec<u8> {
     message(&[&[flag], id, &len, route.as_bytes(), body].concat())
 }
 
+fn zlib(body: &str) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// 16 MiB that travel as 16 KiB.
 fn bomb() -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(br#"{"a":""#).unwrap();
-    encoder.write_all(&vec![b'a'; 16 << 20]).unwrap();
-    encoder.write_all(br#""}"#).unwrap();
-    encoder.finish().unwrap()
+    zlib(&format!(r#"{{"a":"{}"}}"#, "a".repeat(16 << 20)))
+}
+
+/// Many different numbers, which zlib makes a third as long.
+fn list(len: usize) -> String {
+    let numbers: Vec<String> = (0..len).map(|n| (n * n).to_string()).collect();
+    format!(r#"{{"a":[{}]}}"#, numbers.join(","))
+}
+
+fn kick(reason: &str) -> Vec<u8> {
+    package(5, format!(r#"{{"reason":"{reason}"}}"#).as_bytes())
 }
 
 /// What is sent on a connection whose handshake is done.
 fn after_the_handshake() -> Vec<(&'static str, Vec<u8>, Gets)> {
-    use Gets::{Answer, Closed, Nothing};
+    use Gets::{Answer, Closed, Kicked, Nothing};
 
     let error = || Answer(response(1, r#"{"code":500}"#));
     let empty = format!(r#"{{"code":200,"body":{{"__route__":"{ECHO}"}}}}"#);
@@ -123,7 +137,27 @@ fn after_the_handshake() -> Vec<(&'static str, Vec<u8>, Gets)> {
             // An error fits the response's schema no better: the body is empty, as pomelo's is.
             Answer(response(1, "")),
         ),
-        ("bomb", to(ECHO, 0x10, &bomb()), error()),
+        ("bomb", to(ECHO, 0x10, &bomb()), Kicked("inflated")),
+        (
+            "body that is over 1 MiB once inflated",
+            to(ECHO, 0x10, &zlib(&list(120_000))),
+            Kicked("inflated"),
+        ),
+        (
+            "body that is long once inflated",
+            to(NOTHING, 0x10, &zlib(&list(80_000))),
+            Answer(response(1, "{}")),
+        ),
+        (
+            "dense body that is not long",
+            to(NOTHING, 0x10, &zlib(&" ".repeat(64 << 10))),
+            Answer(response(1, "{}")),
+        ),
+        (
+            "flag of compression on a plain body",
+            to(NOTHING, 0x10, b"{}"),
+            Answer(response(1, "{}")),
+        ),
         (
             "damaged zlib",
             to(ECHO, 0x10, &[0x78, 0x9c, 0xff, 0xff]),
@@ -159,6 +193,7 @@ async fn on_tcp() {
         peer.send(&bytes).await;
         match gets {
             Gets::Closed => assert_eq!(peer.rest().await, b"", "{name}"),
+            Gets::Kicked(reason) => assert_eq!(peer.rest().await, kick(reason), "{name}"),
             Gets::Nothing => alive(&mut peer).await,
             Gets::Answer(expected) => {
                 let got = peer.exactly(expected.len()).await;
@@ -177,7 +212,7 @@ async fn on_tcp() {
         peer.send(&bytes).await;
         match gets {
             Gets::Answer(expected) => assert_eq!(peer.rest().await, expected, "{name}"),
-            Gets::Closed | Gets::Nothing => {
+            Gets::Closed | Gets::Kicked(_) | Gets::Nothing => {
                 peer.send(&package(1, HANDSHAKE.as_bytes())).await;
                 assert_eq!(peer.package().await[0], 1, "{name}");
                 // Still not its turn, and the answer must not come late either.
@@ -206,6 +241,10 @@ async fn on_websocket() {
         peer.send(&bytes).await;
         match gets {
             Gets::Closed => closed(&mut peer).await,
+            Gets::Kicked(reason) => {
+                assert_eq!(peer.message().await, (0x82, kick(reason)), "{name}");
+                closed(&mut peer).await;
+            }
             Gets::Nothing => alive_ws(&mut peer).await,
             Gets::Answer(expected) => {
                 assert_eq!(peer.message().await, (0x82, expected), "{name}");
@@ -223,7 +262,7 @@ async fn on_websocket() {
                 assert_eq!(peer.message().await, (0x82, expected), "{name}");
                 closed(&mut peer).await;
             }
-            Gets::Closed | Gets::Nothing => {
+            Gets::Closed | Gets::Kicked(_) | Gets::Nothing => {
                 peer.send(&package(1, HANDSHAKE.as_bytes())).await;
                 assert_eq!(peer.message().await.1[0], 1, "{name}");
                 peer.send(&request(2, ECHO, "{}")).await;

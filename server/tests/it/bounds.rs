@@ -123,13 +123,27 @@ async fn a_client_that_asks_for_much_at_once_gets_it_all() {
     running.stop().await;
 }
 
+/// A number of the server's.
+fn gauge(running: &pomelo_server::Running, name: &str) -> usize {
+    let page = running.app("connector-1").unwrap().metrics_page();
+    let start = format!("pomelo_{name}{{server=\"connector-1\"}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap().parse().unwrap()
+}
+
 /// Waits until so many bytes of packages that are not finished are with the server.
 async fn unfinished(running: &pomelo_server::Running, bytes: usize) {
-    let line = format!("pomelo_unfinished_bytes{{server=\"connector-1\"}} {bytes}\n");
-    let view = running.app("connector-1").unwrap();
-    while !view.metrics_page().contains(&line) {
+    while gauge(running, "unfinished_bytes") != bytes {
         tokio::task::yield_now().await;
     }
+}
+
+fn closed_for(running: &pomelo_server::Running, reason: &str) -> usize {
+    let page = running.app("connector-1").unwrap().metrics_page();
+    let start =
+        format!("pomelo_connections_closed_total{{server=\"connector-1\",reason=\"{reason}\"}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&start));
+    line.map_or(0, |number| number.parse().unwrap())
 }
 
 #[tokio::test]
@@ -169,8 +183,110 @@ async fn of_a_crowd_that_never_finishes_the_first_are_kicked() {
     unfinished(&running, 200_000).await;
     drop(third);
     unfinished(&running, 0).await;
-    let page = running.app("connector-1").unwrap().metrics_page();
-    assert!(page.contains("reason=\"unfinished\"} 1\n"), "{page}");
+    assert_eq!(closed_for(&running, "unfinished"), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_not_shaken_hands_counts_among_the_unfinished() {
+    let hybrid = golden_connector().max_package(30_000).max_unfinished(0);
+    let (running, address) = start(app_with(hybrid)).await;
+    let handshake = package(1, &[b' '; 60_000]);
+    let mut first = Tcp::connect(address).await;
+    first.send(&handshake[..50_000]).await;
+    unfinished(&running, 50_000).await;
+    let mut second = Ws::connect(address).await;
+    second.tcp.send(&frame(0x82, &handshake)[..50_000]).await;
+    // Before the handshake nobody is told anything.
+    assert_eq!(first.rest().await, b"");
+    while gauge(&running, "unfinished_bytes") > 50_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(closed_for(&running, "unfinished"), 1);
+    drop(second);
+    unfinished(&running, 0).await;
+    running.stop().await;
+}
+
+/// More than the system takes for a client that does not read.
+const MUCH: usize = 16 << 20;
+
+#[tokio::test]
+async fn of_a_crowd_that_reads_no_answers_the_first_are_cut() {
+    let hybrid = golden_connector()
+        .mailbox(64, 1 << 20, Overflow::Disconnect)
+        .max_unread(1 << 20);
+    let app = app_with(hybrid).handler(
+        "connector.s.much",
+        async || json!({"fill": "x".repeat(MUCH - 100)}),
+    );
+    let (running, address) = start(app).await;
+    let ask = request(1, "connector.s.much", "{}");
+    let mut neighbour = Tcp::ready(address).await;
+    let mut first = Tcp::ready(address).await;
+    first.send(&ask).await;
+    // One alone is not cut, whatever it leaves.
+    while gauge(&running, "unread_bytes") < 1 << 20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(neighbour.echoes().await);
+    let mut second = Ws::ready(address).await;
+    second.send(&ask).await;
+    while closed_for(&running, "unread") < 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(first.rest().await.len() < MUCH, "the rest is gone");
+    assert!(neighbour.echoes().await);
+    // Whoever reads after all gets everything.
+    let head = second.tcp.exactly(10).await;
+    assert_eq!(head[..2], [0x82, 127]);
+    let len = u64::from_be_bytes(*head.last_chunk().unwrap());
+    second.tcp.exactly(usize::try_from(len).unwrap()).await;
+    while gauge(&running, "unread_bytes") > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(closed_for(&running, "unread"), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn pushes_to_one_are_counted_and_those_to_all_are_not() {
+    let hybrid = golden_connector()
+        .mailbox(100_000, 8 << 20, Overflow::Disconnect)
+        .max_unread(0);
+    let (running, address) = start(app_with(hybrid)).await;
+    let mut peers = Vec::new();
+    for uid in ["a", "b"] {
+        let mut peer = Tcp::ready(address).await;
+        let bind = format!(r#"{{"uid":"{uid}"}}"#);
+        let bind = request(1, "connector.entryHandler.bind", &bind);
+        peer.send(&bind).await;
+        assert_eq!(peer.package().await, response(1, r#"{"err":null}"#));
+        peers.push(peer);
+    }
+    let channels = running.app("connector-1").unwrap().channels();
+    let body = json!({"fill": "x".repeat(10_000)});
+    // So much that some of it waits here.
+    let waits = || gauge(&running, "queue_bytes");
+    while waits() < 6 << 20 {
+        channels.broadcast("connector", "n", &body).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(gauge(&running, "unread_bytes"), 0);
+    let push = async |uid: &str| {
+        let to = [(uid.into(), "connector-1".into())];
+        channels.push_by_uids("n", &body, &to).await.unwrap();
+        tokio::task::yield_now().await;
+    };
+    while gauge(&running, "unread_bytes") < 9 << 19 {
+        push("a").await;
+    }
+    while closed_for(&running, "unread") < 1 {
+        push("b").await;
+    }
+    let view = running.app("connector-1").unwrap();
+    assert!(view.sessions().by_uid("a").is_empty());
+    assert_eq!(view.sessions().by_uid("b").len(), 1);
     running.stop().await;
 }
 

@@ -1,7 +1,10 @@
 //! How much a client may send, and how long it may be silent.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use pomelo_server::{CloseReason, Excess, FrontendSession, RateLimit, State};
 use tokio::sync::mpsc;
 
@@ -43,6 +46,64 @@ async fn bytes_count_too() {
     }
     assert!(begun.elapsed() >= Duration::from_millis(200), "{begun:?}");
     running.stop().await;
+}
+
+/// A request with a body that zlib has made shorter.
+fn packed(id: u8, body: &str) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body.as_bytes()).unwrap();
+    let body = encoder.finish().unwrap();
+    let route = NOTHING.as_bytes();
+    let len = u8::try_from(route.len()).unwrap();
+    package(4, &[&[0x10, id, len], route, &body].concat())
+}
+
+#[tokio::test]
+async fn bytes_count_as_they_are_once_inflated() {
+    let limit = RateLimit::new().bytes(10_000, 4_000);
+    let (running, address) = start(app_with(golden_connector().rate_limit(limit))).await;
+    let mut peer = Tcp::ready(address).await;
+    let mut neighbour = Tcp::ready(address).await;
+    let begun = Instant::now();
+    let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000));
+    let all: Vec<u8> = (1..=8).flat_map(|id| packed(id, &body)).collect();
+    assert!(all.len() < 1_000);
+    peer.send(&all).await;
+    neighbour.send(&request(1, NOTHING, "{}")).await;
+    assert_eq!(neighbour.package().await, response(1, "{}"));
+    for id in 1..=8 {
+        assert_eq!(peer.package().await, response(id, "{}"));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{begun:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn how_much_bodies_inflate_to_is_an_option() {
+    let short = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000));
+    let dense = " ".repeat(100_000);
+    let kick = package(5, br#"{"reason":"inflated"}"#);
+    let whole = response(1, "{}");
+    let plain = golden_connector;
+    for (hybrid, body, expected) in [
+        (plain(), &short, &whole),
+        (plain().max_inflated(1_000), &short, &kick),
+        (plain().max_package(1_000), &short, &kick),
+        (
+            plain().max_inflated(2_000).max_package(1_000),
+            &short,
+            &whole,
+        ),
+        (plain(), &dense, &kick),
+        (plain().max_inflate_ratio(2_000), &dense, &whole),
+        (plain().max_inflate_ratio(None), &dense, &whole),
+    ] {
+        let (running, address) = start(app_with(hybrid)).await;
+        let mut peer = Tcp::ready(address).await;
+        peer.send(&packed(1, body)).await;
+        assert_eq!(peer.package().await, *expected);
+        running.stop().await;
+    }
 }
 
 #[tokio::test]
