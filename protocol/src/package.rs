@@ -430,6 +430,14 @@ impl Frame {
         self.wire
     }
 
+    /// The head of an unmasked binary WebSocket message of `len` bytes, for several packages
+    /// ([`into_bytes`](Self::into_bytes)) in one message.
+    pub fn websocket_head(len: usize) -> Bytes {
+        let (head, head_len) = websocket_head(len);
+        let head = head.get(WEBSOCKET_HEAD_MAX - head_len..);
+        Bytes::copy_from_slice(head.unwrap_or_default())
+    }
+
     /// Length of the package, in bytes, its head included.
     #[expect(
         clippy::len_without_is_empty,
@@ -518,30 +526,28 @@ fn websocket_head_len(wire: &[u8]) -> usize {
 /// Writes the WebSocket head right before the package in `scratch`; answers its length.
 fn write_websocket_head(scratch: &mut [u8]) -> usize {
     let len = scratch.len().saturating_sub(WEBSOCKET_HEAD_MAX);
-    let bytes = (len as u64).to_be_bytes();
-    let [.., high, low] = bytes;
-    let mut head = [0; WEBSOCKET_HEAD_MAX];
-    let head_len = match len {
-        0..126 => {
-            head = [0, 0, 0, 0, 0, 0, 0, 0, WEBSOCKET_BINARY, low];
-            2
-        }
-        126..0x1_0000 => {
-            head = [0, 0, 0, 0, 0, 0, WEBSOCKET_BINARY, 126, high, low];
-            4
-        }
-        _ => {
-            let [kind, mark, field @ ..] = &mut head;
-            *kind = WEBSOCKET_BINARY;
-            *mark = 127;
-            *field = bytes;
-            WEBSOCKET_HEAD_MAX
-        }
-    };
+    let (head, head_len) = websocket_head(len);
     if let Some(place) = scratch.first_chunk_mut::<WEBSOCKET_HEAD_MAX>() {
         *place = head;
     }
     head_len
+}
+
+/// The head of a message of `len` bytes, at the end of the array, and its length.
+fn websocket_head(len: usize) -> ([u8; WEBSOCKET_HEAD_MAX], usize) {
+    let bytes = (len as u64).to_be_bytes();
+    let [.., high, low] = bytes;
+    match len {
+        0..126 => ([0, 0, 0, 0, 0, 0, 0, 0, WEBSOCKET_BINARY, low], 2),
+        126..0x1_0000 => ([0, 0, 0, 0, 0, 0, WEBSOCKET_BINARY, 126, high, low], 4),
+        _ => {
+            let mut head = [WEBSOCKET_BINARY; WEBSOCKET_HEAD_MAX];
+            let [_, mark, field @ ..] = &mut head;
+            *mark = 127;
+            *field = bytes;
+            (head, WEBSOCKET_HEAD_MAX)
+        }
+    }
 }
 
 #[cfg(test)]

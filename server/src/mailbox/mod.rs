@@ -118,9 +118,18 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Held {
-    frames: Outgoing,
+    frames: Vec<Frame>,
+    /// The sum of all lengths.
+    bytes: usize,
     /// They may share one WebSocket message.
     batch: bool,
+}
+
+impl Held {
+    fn push(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.frames.push(frame);
+    }
 }
 
 /// Who writes next.
@@ -196,7 +205,7 @@ impl Mailbox {
         match &mut queue.held {
             None => queue.out.push(frame),
             Some(held) => {
-                held.frames.push(frame);
+                held.push(frame);
                 queue.release();
             }
         }
@@ -243,14 +252,9 @@ impl Mailbox {
             return Ok(false);
         }
         let first = queue.held.is_none();
-        let empty = queue.out.another();
-        let held = queue.held.get_or_insert_with(|| {
-            Box::new(Held {
-                frames: empty,
-                batch,
-            })
-        });
-        held.frames.push(frame);
+        let held = queue.held.get_or_insert_default();
+        held.batch |= batch && first;
+        held.push(frame);
         Ok(first)
     }
 
@@ -457,20 +461,23 @@ impl Queue {
 
     /// Frames and bytes.
     fn waiting(&self) -> (usize, usize) {
-        let held = self.held.as_ref().map(|held| &held.frames);
-        let (frames, bytes) = held.map_or((0, 0), |held| (held.len(), held.bytes()));
+        let held = self.held.as_ref();
+        let (frames, bytes) = held.map_or((0, 0), |held| (held.frames.len(), held.bytes));
         (self.out.len() + frames, self.out.bytes() + bytes)
     }
 
     /// Puts what was held behind what is on its way; `false` if there is nothing.
     fn release(&mut self) -> bool {
-        let Some(mut held) = self.held.take() else {
+        let Some(held) = self.held.take() else {
             return false;
         };
         if held.batch {
-            held.frames.join();
+            self.out.push_joined(held.frames);
+        } else {
+            held.frames
+                .into_iter()
+                .for_each(|frame| self.out.push(frame));
         }
-        self.out.append(held.frames);
         true
     }
 

@@ -109,6 +109,19 @@ impl Outgoing {
         });
     }
 
+    /// Puts frames behind what waits; on WebSocket in one message, with one head in place of many.
+    pub(super) fn push_joined(&mut self, frames: Vec<Frame>) {
+        if self.websocket && frames.len() > 1 {
+            let len = frames.iter().map(Frame::len).sum();
+            self.push_raw(Frame::websocket_head(len));
+            for frame in frames {
+                self.push_raw(frame.into_bytes());
+            }
+        } else {
+            frames.into_iter().for_each(|frame| self.push(frame));
+        }
+    }
+
     /// Copies a frame that nobody else gets: less than an allocation for each.
     pub(crate) fn push_copy(&mut self, frame: FrameRef<'_>) {
         let wire = if self.websocket {
@@ -179,23 +192,11 @@ impl Outgoing {
         }
     }
 
-    /// An empty queue for the same socket.
-    pub(super) fn another(&self) -> Self {
-        Self {
+    pub(super) fn clear(&mut self) {
+        *self = Self {
             websocket: self.websocket,
             ..Self::default()
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = self.another();
-    }
-
-    /// Puts what `later` holds behind what waits here.
-    pub(super) fn append(&mut self, mut later: Self) {
-        while let Some(bytes) = later.pop() {
-            self.push_raw(bytes);
-        }
+        };
     }
 
     /// Writes until all is written or the socket takes no more; answers how much it took.
@@ -269,6 +270,7 @@ impl Outgoing {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         self.seal();
         if self.first.is_empty() {
@@ -278,24 +280,6 @@ impl Outgoing {
         let first = mem::replace(&mut self.first, next);
         self.bytes -= first.len();
         Some(first)
-    }
-
-    /// Makes one WebSocket message of everything that waits: one head in place of many.
-    pub(super) fn join(&mut self) {
-        self.seal();
-        let (true, Some(more)) = (self.websocket, &mut self.more) else {
-            // A frame alone has its head already.
-            return;
-        };
-        for bytes in std::iter::once(&mut self.first).chain(&mut more.rest) {
-            let head = head_len(bytes);
-            bytes.advance(head);
-            self.bytes -= head;
-        }
-        let head = Bytes::from(websocket_head(self.bytes));
-        self.bytes += head.len();
-        let first = mem::replace(&mut self.first, head);
-        more.rest.push_front(first);
     }
 }
 
@@ -318,32 +302,6 @@ pub(crate) fn write_now(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Resul
         return Ok(send(socket, one, SendFlags::NOSIGNAL)?);
     }
     try_write(socket, slices)
-}
-
-/// How long the head of an unmasked message is that comes in one frame.
-fn head_len(message: &[u8]) -> usize {
-    match message.get(1) {
-        Some(126) => 4,
-        Some(127) => 10,
-        _ => 2,
-    }
-}
-
-/// The head of an unmasked binary message of this many bytes.
-fn websocket_head(len: usize) -> Vec<u8> {
-    let mut head = vec![0x82];
-    match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(short @ 0..126), _) => head.push(short),
-        (_, Ok(medium)) => {
-            head.push(126);
-            head.extend_from_slice(&medium.to_be_bytes());
-        }
-        _ => {
-            head.push(127);
-            head.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    head
 }
 
 #[cfg(test)]
@@ -405,35 +363,31 @@ mod tests {
 
     #[test]
     fn joined_frames_share_one_message() {
-        for len in 0..4 {
+        let heads: [(usize, u8, &[u8]); 5] = [
+            (0, 0, &[]),
+            (1, 100, &[0x82, 104]),
+            (2, 50, &[0x82, 108]),
+            (3, 100, &[0x82, 126, 1, 56]),
+            (250, 255, &[0x82, 126, 252, 238]),
+        ];
+        for (count, len, head) in heads {
             let mut out = Outgoing::default();
             out.set_websocket();
-            let mut packages = Vec::new();
-            for n in 0..len {
-                let frame = data(&[n; 100]);
-                packages.extend_from_slice(frame.as_bytes());
-                out.push(frame);
-            }
-            out.join();
-            let expected = match len {
-                0 => Vec::new(),
-                _ => [websocket_head(packages.len()), packages].concat(),
-            };
+            let frames = vec![data(&vec![7; len.into()]); count];
+            let packages = data(&vec![7; len.into()]).as_bytes().repeat(count);
+            out.push_joined(frames);
+            let expected = [head, &packages].concat();
             assert_eq!(out.bytes(), expected.len());
             assert_eq!(written(&mut out, usize::MAX, 9), expected);
             assert_eq!(out.bytes(), 0);
         }
-    }
-
-    #[test]
-    fn what_comes_later_goes_behind() {
         let mut out = Outgoing::default();
-        out.push(data(b"1"));
-        let mut later = out.another();
-        later.push(data(b"2"));
-        later.push(data(b"3"));
-        out.append(later);
-        let expected = [b"1", b"2", b"3"].map(|body| data(body).as_bytes().to_vec());
-        assert_eq!(written(&mut out, usize::MAX, 100), expected.concat());
+        out.push_joined(vec![data(b"1"), data(b"2")]);
+        let expected = [b"1", b"2"].map(|body| data(body).as_bytes().to_vec());
+        assert_eq!(
+            written(&mut out, usize::MAX, 9),
+            expected.concat(),
+            "on TCP"
+        );
     }
 }
