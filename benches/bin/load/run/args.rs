@@ -35,7 +35,8 @@ usage: cargo xtask load SCENARIO [OPTIONS]
   --method NAME      requests: the route's method, echo or one that answers the
                      like; default echo
   --stalled N        requests with --rate: beside N connections that join a
-                     channel, get 48 KiB a hundred times a second and never read
+                     channel and never read; it gets 5 MiB within a second, to
+                     fill the kernel's buffers, then 1 KiB a hundred times a second
   --sources N        source addresses 127.0.0.1 and up, for more than 28,000
                      connections; default 1
   --prefix ROUTE     what routes begin with; default connector.entryHandler
