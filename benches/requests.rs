@@ -17,12 +17,13 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use allocation_counter::measure;
+use pomelo_benches::{Echo, Echoed, echo};
 use pomelo_protocol::{CodecError, MessageHead, PackageKind, RequestId, write_package};
 use pomelo_server::{
     App, Body, Config, Error, Hybrid, Json, Msg, RateLimit, RequestSession, Running, filters,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -257,24 +258,9 @@ async fn connect(route: &str) -> Result<(Running, TcpStream), Error> {
     Ok((running, client))
 }
 
-#[derive(Deserialize)]
-struct Echo {
-    msg: Value,
-}
-
-#[derive(Serialize)]
-struct Echoed {
-    code: u16,
-    msg: Value,
-}
-
-async fn echo(Msg(Echo { msg }): Msg<Echo>) -> Json<Echoed> {
-    Json(Echoed { code: 200, msg })
-}
-
-async fn waits(Msg(Echo { msg }): Msg<Echo>) -> Json<Echoed> {
+async fn waits(message: Msg<Echo>) -> Json<Echoed> {
     tokio::task::yield_now().await;
-    Json(Echoed { code: 200, msg })
+    echo(message).await
 }
 
 #[derive(Serialize)]

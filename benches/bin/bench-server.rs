@@ -22,19 +22,21 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lexopt::prelude::{Long, Short, ValueExt as _};
+use pomelo_benches::echo;
 use pomelo_server::{
     App, AppBuilder, Body, Config, ConfigError, Error, FrontendSession, Hybrid, Json, Msg,
-    RateLimit, StartError, State,
+    RateLimit, RequestSession, StartError, State, filters,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const USAGE: &str = "\
-usage: bench-server [--port P] [--workers N] [--heartbeat SECONDS] [--limited] [--admin]
+usage: bench-server [OPTIONS]
 
   --port P              where clients connect; default: 3010, 0 lets the system choose
   --workers N           threads of the runtime; default: one for each core
   --heartbeat SECONDS   interval of heartbeats, 0 for none; default: 30
+  --filters             has three filters: serial, time, and one that looks at the session
   --limited             keeps the rate limit that a server ships with
   --admin               opens a port for /metrics as well";
 
@@ -54,6 +56,7 @@ struct Options {
     port: u16,
     workers: Option<usize>,
     heartbeat: u64,
+    filters: bool,
     limited: bool,
     admin: bool,
 }
@@ -85,6 +88,7 @@ fn options(mut args: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
         port: 3010,
         workers: None,
         heartbeat: 30,
+        filters: false,
         limited: false,
         admin: false,
     };
@@ -96,6 +100,7 @@ fn options(mut args: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
                 options.workers = Some(workers.get());
             }
             Long("heartbeat") => options.heartbeat = args.value()?.parse()?,
+            Long("filters") => options.filters = true,
             Long("limited") => options.limited = true,
             Long("admin") => options.admin = true,
             Long("help") | Short('h') => return Ok(None),
@@ -134,6 +139,14 @@ fn app(options: &Options) -> Result<AppBuilder, ConfigError> {
     if options.admin {
         app = app.admin_port(0);
     }
+    if options.filters {
+        app = app.configure("all", "connector", |server| {
+            server
+                .filter(filters::Serial::default())
+                .filter(filters::Time::new())
+                .before(async |session: RequestSession| drop(session.uid()))
+        });
+    }
     Ok(app
         .config(Config::from_servers(&servers, "bench")?)
         .configure("all", "connector", move |server| {
@@ -163,21 +176,6 @@ const DONE: Json<Done> = Json(Done { code: 200 });
 async fn entry(session: FrontendSession, State(uids): State<Uids>) -> Result<Json<Done>, Error> {
     session.bind(uids.0.fetch_add(1, Ordering::Relaxed)).await?;
     Ok(DONE)
-}
-
-#[derive(Deserialize)]
-struct Echo {
-    msg: Value,
-}
-
-#[derive(Serialize)]
-struct Echoed {
-    code: u16,
-    msg: Value,
-}
-
-async fn echo(Msg(Echo { msg }): Msg<Echo>) -> Json<Echoed> {
-    Json(Echoed { code: 200, msg })
 }
 
 async fn raw(body: Body) -> Body {

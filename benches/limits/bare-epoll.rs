@@ -12,8 +12,8 @@
 //!
 //! What it leaves out, and a server cannot: sessions and uids, routing and filters, JSON (an
 //! `echo` copies the text of the body), timers (a dead peer is never noticed), more than one
-//! channel, limits of any kind, WebSocket's control and continuation frames, TLS, more than one
-//! core, and any answer to mistakes but closing.
+//! channel, limits but that on what a peer leaves untaken, WebSocket's control and continuation
+//! frames, TLS, more than one core, and any answer to mistakes but closing.
 
 #[cfg(target_os = "linux")]
 mod wire;
@@ -40,7 +40,7 @@ mod server {
     use rustix::io::Errno;
     use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
-    use crate::wire::{self, Framing, Options, Output, READ_BUFFER};
+    use crate::wire::{self, Framing, MAX_UNSENT, Options, Output, READ_BUFFER};
 
     const BACKLOG: i32 = 4096;
     const EVENTS_PER_TURN: usize = 1024;
@@ -269,6 +269,9 @@ mod server {
             if let Some(waiting) = &mut self.waiting
                 && !waiting.unsent.is_empty()
             {
+                if waiting.unsent.len() + bytes.len() > MAX_UNSENT {
+                    return Err(Errno::NOBUFS);
+                }
                 waiting.unsent.extend_from_slice(bytes);
                 return Ok(false);
             }

@@ -13,14 +13,15 @@ mod wire;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Shutdown};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 
-use wire::{Framing, Options, Output, READ_BUFFER};
+use wire::{Framing, MAX_UNSENT, Options, Output, READ_BUFFER};
 
 const BACKLOG: u32 = 4096;
 
@@ -155,6 +156,11 @@ fn broadcast(shared: &Shared, output: &Output) {
 fn send(member: &Rc<Member>, bytes: &[u8]) -> io::Result<()> {
     let mut unsent = member.unsent.borrow_mut();
     if !unsent.is_empty() {
+        if unsent.len() + bytes.len() > MAX_UNSENT {
+            // Its own task sees the end and lets go of it.
+            SockRef::from(&member.stream).shutdown(Shutdown::Both)?;
+            return Ok(());
+        }
         unsent.extend_from_slice(bytes);
         return Ok(());
     }

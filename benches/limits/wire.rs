@@ -11,6 +11,10 @@ use sha1::Digest as _;
 /// Bytes one read brings at most; one buffer for all connections.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
 
+/// Whoever leaves more than this untaken is cut, as by our server: to hoard it is no work that the
+/// wire asks for.
+pub(crate) const MAX_UNSENT: usize = 4 << 20;
+
 const HANDSHAKE: u8 = 0x01;
 const HANDSHAKE_ACK: u8 = 0x02;
 const HEARTBEAT: u8 = 0x03;

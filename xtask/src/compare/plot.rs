@@ -1,6 +1,6 @@
 //! Bars: a group for each figure, scaled to its longest, since figures differ by factors of ten.
 
-use std::fmt::Write as _;
+use pomelo_svg::{Drawing, escape};
 
 use super::figures::Summary;
 
@@ -40,20 +40,10 @@ pub(crate) fn svg(title: &str, groups: &[Group]) -> String {
     let height = groups.iter().fold(TOP, |height, group| {
         height + HEAD + group.bars.iter().map(|_| BAR).sum::<f64>() + GAP
     });
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"12\" y=\"24\" font-size=\"14\">{}</text>\n",
-        escape(title)
-    );
-    let mut draw = |line: std::fmt::Arguments<'_>| {
-        // Writing to a string does not fail.
-        let _ = svg.write_fmt(line);
-    };
+    let mut drawing = Drawing::new(WIDTH, height, title);
     let mut y = TOP;
     for group in groups {
-        draw(format_args!(
+        drawing.draw(format_args!(
             "<text x=\"12\" y=\"{:.0}\" font-weight=\"bold\">{}</text>\n",
             y + 12.0,
             escape(&group.title)
@@ -77,7 +67,7 @@ pub(crate) fn svg(title: &str, groups: &[Group]) -> String {
                 (false, false) => PEER,
             };
             let (middle, base) = (y + BAR / 2.0, y + 12.0);
-            draw(format_args!(
+            drawing.draw(format_args!(
                 "<text x=\"{:.0}\" y=\"{base:.0}\" text-anchor=\"end\">{}</text>\
                  <rect x=\"{LEFT}\" y=\"{:.0}\" width=\"{:.1}\" height=\"{:.0}\" fill=\"{color}\"/>\
                  <path d=\"M{:.1} {middle:.1}H{:.1}\" stroke=\"#333\"/>\
@@ -96,12 +86,7 @@ pub(crate) fn svg(title: &str, groups: &[Group]) -> String {
         }
         y += GAP;
     }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
+    drawing.finish()
 }
 
 #[cfg(test)]

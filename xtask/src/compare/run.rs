@@ -11,7 +11,7 @@ use super::Options;
 use super::figures::Figures;
 use super::machine;
 use super::scenarios::{EMPTY, Read, START, Scenario, Work};
-use super::servers::{Instance, Running, Server, WORK, target};
+use super::servers::{Instance, OURS, Running, Server, WORK, target};
 
 /// Measures all there is to measure. A server that fails has no value for that, and the rest goes on.
 /// Also tells how many rounds there was time for.
@@ -35,12 +35,17 @@ pub(crate) fn rounds(
                 options.rounds,
                 scenario.name
             );
-            for server in order.iter().filter(|server| takes_part(server, scenario)) {
-                let done = measure(options, scenario, server, &mut running, round, &mut figures);
-                if let Err(why) = done {
-                    eprintln!("  {}: {why}", server.title);
-                    figures.fail(scenario.name, server.name, why);
-                    running.forget(server);
+            let takes = repeats(scenario);
+            for take in 0..takes {
+                for server in order.iter().filter(|server| takes_part(server, scenario)) {
+                    // What was measured one behind the other belongs together.
+                    let turn = round * takes + take;
+                    let done = measure(options, scenario, server, &mut running, turn, &mut figures);
+                    if let Err(why) = done {
+                        eprintln!("  {}: {why}", server.title);
+                        figures.fail(scenario.name, server.name, why);
+                        running.forget(server);
+                    }
                 }
             }
         }
@@ -53,10 +58,19 @@ pub(crate) fn rounds(
     (figures, options.rounds)
 }
 
+/// A machine that is not one's own stops now and then for milliseconds, and one stop in a second is a
+/// 99th percentile; so of these there are more.
+const fn repeats(scenario: &Scenario) -> usize {
+    match scenario.work {
+        Work::Paced(_) => 3,
+        _ => 1,
+    }
+}
+
 fn takes_part(server: &Server, scenario: &Scenario) -> bool {
     match scenario.work {
         Work::Gathering => true,
-        Work::Raw => server.has_raw() && !server.gathers(),
+        Work::Raw | Work::Filtered => server.has_raw() && !server.gathers(),
         _ => !server.gathers(),
     }
 }
@@ -81,15 +95,10 @@ fn measure(
         figures.add(EMPTY.name, server.name, round, memory);
         return Ok(());
     }
-    let fresh = match scenario.work {
-        Work::IdleMemory => Some(30),
-        Work::Heartbeats => Some(2),
-        Work::Usual | Work::Gathering | Work::Raw | Work::Paced(_) => None,
-    };
     let (own, shared);
-    let instance = match fresh {
-        Some(heartbeat) => {
-            let started = Instance::start(server, scenario.websocket, heartbeat);
+    let instance = match started_alone(scenario, server) {
+        Some((heartbeat, more)) => {
+            let started = Instance::start_with(server, scenario.websocket, heartbeat, more);
             own = started.map_err(does_not_start)?;
             &own
         }
@@ -116,6 +125,10 @@ fn measure(
             Read::CpuOfWork => number("/server_cpu_seconds")
                 .zip(number("/work"))
                 .map(|(seconds, work)| seconds * 1e6 / work),
+            Read::Share => number("/server_cpu_seconds")
+                .zip(number("/work"))
+                .zip(number("/rate"))
+                .map(|((seconds, work), rate)| seconds / work * rate * 100.0),
             Read::Start => None,
         };
         let value = match value.filter(|value| value.is_finite()) {
@@ -130,10 +143,20 @@ fn measure(
     Ok(())
 }
 
+/// Of a server that only this scenario gets, the interval of heartbeats and what else it is told.
+fn started_alone(scenario: &Scenario, server: &Server) -> Option<(u32, &'static [&'static str])> {
+    match scenario.work {
+        Work::IdleMemory => Some((30, &[])),
+        Work::Heartbeats => Some((2, &[])),
+        Work::Filtered if server.name == OURS => Some((30, &["--filters"])),
+        Work::Usual | Work::Gathering | Work::Raw | Work::Filtered | Work::Paced(_) => None,
+    }
+}
+
 /// How long, and with how many.
 fn times(options: &Options, scenario: &Scenario) -> Vec<String> {
     let extra = match scenario.work {
-        Work::Usual | Work::Gathering | Work::Raw => 0.0,
+        Work::Usual | Work::Gathering | Work::Raw | Work::Filtered => 0.0,
         Work::Paced(seconds) => f64::from(seconds),
         Work::IdleMemory => return vec![format!("--connections={}", options.idle)],
         Work::Heartbeats => return Vec::new(),
@@ -184,6 +207,7 @@ fn run_load(
         .arg(format!("--url={scheme}://127.0.0.1:{}", instance.port))
         .arg(format!("--pid={}", instance.pid))
         .args(arguments)
+        .args(realtime.then_some("--poll"))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("the load tool cannot be run: {error}"))?;

@@ -33,8 +33,11 @@ pub(crate) enum Work {
     Gathering,
     /// Only on servers of ours: the others have no such route.
     Raw,
-    /// With realtime priority, if we may: on a busy machine a percentile of the latency is otherwise
-    /// the scheduler's. So many seconds more warm-up, for the kernel's buffers to fill.
+    /// The same, where ours has filters, which the bare ones know nothing of.
+    Filtered,
+    /// With realtime priority, if we may, and a tool that polls: on a busy machine a percentile of the
+    /// latency is otherwise the scheduler's. So many seconds more warm-up, for the kernel's buffers to
+    /// fill.
     Paced(u8),
     /// Many connections on a server that has done nothing before.
     IdleMemory,
@@ -59,6 +62,8 @@ pub(crate) enum Read {
     Json(&'static str),
     /// The server's CPU time for each piece of work, from the same JSON.
     CpuOfWork,
+    /// The same at the rate of an open loop: percent of a core.
+    Share,
     /// Known without load, once for each started server.
     Start,
 }
@@ -71,6 +76,7 @@ pub(crate) enum Unit {
     Millis,
     Bytes,
     Mebibytes,
+    Percent,
 }
 
 impl Unit {
@@ -95,10 +101,9 @@ pub(crate) enum Goal {
 }
 
 const RATE: Read = Read::Json("/per_server_cpu_second");
-const P99: Read = Read::Json("/latency_micros/p99");
 
-const EPOLL: &str = "bare-epoll";
-const GATHER: &str = "bare-epoll-gather";
+pub(crate) const EPOLL: &str = "bare-epoll";
+pub(crate) const GATHER: &str = "bare-epoll-gather";
 
 const SHALLOW: &[Goal] = &[
     Goal::AtLeast(0.75, EPOLL),
@@ -111,6 +116,7 @@ const DEEP: &[Goal] = &[
     Goal::Ahead,
 ];
 const RAW: &[Goal] = &[Goal::AtLeast(0.5, EPOLL)];
+const FILTERED: &[Goal] = &[Goal::AtLeast(0.25, EPOLL)];
 const PUSH: &[Goal] = &[Goal::AtLeast(0.85, EPOLL), Goal::Ahead];
 const GATHERED: &[Goal] = &[
     Goal::AtLeast(0.5, GATHER),
@@ -143,7 +149,36 @@ macro_rules! tail {
             websocket: false,
             arguments: &["requests", "--connections", "1000", $($argument),*],
             work: Work::Paced($warmup),
-            figures: &[Figure { name: $name, title: $title, read: P99, unit: Unit::Micros, goals: TAIL }],
+            figures: &[
+                Figure {
+                    name: concat!($name, "-p50"),
+                    title: concat!($title, ", p50"),
+                    read: Read::Json("/latency_micros/p50"),
+                    unit: Unit::Micros,
+                    goals: &[],
+                },
+                Figure {
+                    name: $name,
+                    title: concat!($title, ", p99"),
+                    read: Read::Json("/latency_micros/p99"),
+                    unit: Unit::Micros,
+                    goals: TAIL,
+                },
+                Figure {
+                    name: concat!($name, "-p999"),
+                    title: concat!($title, ", p99.9"),
+                    read: Read::Json("/latency_micros/p999"),
+                    unit: Unit::Micros,
+                    goals: &[],
+                },
+                Figure {
+                    name: concat!($name, "-share"),
+                    title: concat!($title, ", the server's share of the core"),
+                    read: Read::Share,
+                    unit: Unit::Percent,
+                    goals: &[],
+                },
+            ],
         }
     };
 }
@@ -210,6 +245,7 @@ const ALL: &[Scenario] = &[
     rate!("echo-deep-ws", "50 connections, depth 16, WebSocket", Requests, Work::Usual, true, DEEP, "requests" "--depth" "16"),
     rate!("echo-many-ws", "1,000 connections, depth 1, WebSocket", Requests, Work::Usual, true, SHALLOW, "requests" "--connections" "1000"),
     rate!("raw-deep", "raw body, 50 connections, depth 16", Requests, Work::Raw, false, RAW, "requests" "--method" "raw" "--depth" "16"),
+    rate!("filtered", "50 connections, depth 16, three filters", Requests, Work::Filtered, false, FILTERED, "requests" "--depth" "16"),
     rate!("push", "one push to 1,000 members", Fanout, Work::Usual, false, PUSH, "fanout" "--connections" "1000"),
     rate!("push-5000", "one push to 5,000 members", Fanout, Work::Usual, false, PUSH, "fanout" "--connections" "5000"),
     rate!("push-deep", "16 broadcasts in flight, 1,000 members", Fanout, Work::Gathering, false, GATHERED, "fanout" "--connections" "1000" "--depth" "16"),

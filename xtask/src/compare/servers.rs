@@ -204,11 +204,21 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn start(server: &Server, websocket: bool, heartbeat: u32) -> io::Result<Self> {
+        Self::start_with(server, websocket, heartbeat, &[])
+    }
+
+    pub(crate) fn start_with(
+        server: &Server,
+        websocket: bool,
+        heartbeat: u32,
+        more: &[&str],
+    ) -> io::Result<Self> {
         let began = Instant::now();
         let mut child = server
             .command(websocket)
             .args(["--port", "0", "--heartbeat"])
             .arg(heartbeat.to_string())
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // pomelo and pinus tell about every connection that ends in the middle of something.

@@ -26,13 +26,17 @@ usage: cargo xtask load SCENARIO [OPTIONS]
   --depth N          requests: in flight on each connection; default 1
                      fanout: broadcasts in flight; default 1
   --rate R           requests: this many each second, whether or not answers come
+  --poll             requests with --rate: looks for answers all the time, and
+                     yields the core between, in place of sleeping; for a server
+                     on the same core, both with the same realtime priority
   --size BYTES       of the text echoed or pushed; default 64
   --seconds S        measured; default 10
   --warmup S         before that; default 2
   --method NAME      requests: the route's method, echo or one that answers the
                      like; default echo
   --stalled N        requests with --rate: beside N connections that join a
-                     channel, get 48 KiB a hundred times a second and never read
+                     channel and never read; it gets 5 MiB within a second, to
+                     fill the kernel's buffers, then 1 KiB a hundred times a second
   --sources N        source addresses 127.0.0.1 and up, for more than 28,000
                      connections; default 1
   --prefix ROUTE     what routes begin with; default connector.entryHandler
@@ -108,6 +112,7 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     pub(crate) depth: usize,
     pub(crate) rate: Option<u32>,
+    pub(crate) poll: bool,
     pub(crate) size: usize,
     pub(crate) measured: Duration,
     pub(crate) warmup: Duration,
@@ -147,6 +152,7 @@ impl Options {
                 Long("connections") => options.connections = args.value()?.parse()?,
                 Long("depth") => options.depth = args.value()?.parse()?,
                 Long("rate") => options.rate = Some(args.value()?.parse()?),
+                Long("poll") => options.poll = true,
                 Long("size") => options.size = args.value()?.parse()?,
                 Long("seconds") => options.measured = seconds(args.value()?.parse()?)?,
                 Long("warmup") => options.warmup = seconds(args.value()?.parse()?)?,
@@ -175,6 +181,7 @@ impl Options {
             connections: 50,
             depth: 1,
             rate: None,
+            poll: false,
             size: 64,
             measured: Duration::from_secs(10),
             warmup: Duration::from_secs(2),
@@ -200,6 +207,8 @@ impl Options {
             "--rate belongs to requests"
         } else if self.stalled > 0 && self.rate.is_none() {
             "--stalled goes with --rate"
+        } else if self.poll && self.rate.is_none() {
+            "--poll goes with --rate"
         } else if self.target.is_none() && !self.pids.is_empty() {
             "--pid belongs to the server at --url"
         } else if self.target.is_some() && (self.websocket || !self.bench_server.is_empty()) {
@@ -254,6 +263,7 @@ mod tests {
             "requests --pid 1",
             "fanout --rate 5",
             "requests --stalled 1",
+            "requests --poll",
             "idle --url tcp://127.0.0.1:1 --workers 2",
             "idle --workers many",
             "idle --nonsense",

@@ -1,9 +1,9 @@
 //! Many clients on one thread: each a [`ClientConnection`] on a socket, all in one epoll.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+use std::{io, mem, thread};
 
 use bytes::Bytes;
 use pomelo_protocol::{
@@ -81,7 +81,6 @@ impl Client {
 }
 
 /// All clients of a run. A client's key is its place; places are used again.
-#[derive(Debug)]
 pub(crate) struct Fleet {
     epoll: OwnedFd,
     target: Target,
@@ -92,7 +91,10 @@ pub(crate) struct Fleet {
     origin: Instant,
     swept: Instant,
     buffer: Vec<u8>,
+    events: Vec<epoll::Event>,
     heartbeats: u64,
+    polls: bool,
+    waited: Duration,
 }
 
 impl Fleet {
@@ -108,7 +110,10 @@ impl Fleet {
             origin: now,
             swept: now,
             buffer: vec![0; READ_BUFFER],
+            events: Vec::with_capacity(EVENTS_PER_TURN),
             heartbeats: 0,
+            polls: false,
+            waited: Duration::ZERO,
         })
     }
 
@@ -176,6 +181,17 @@ impl Fleet {
         self.heartbeats
     }
 
+    /// From now on a turn waits by looking again and again, and yields the core between; or it sleeps
+    /// again. To sleep and wake costs more than a request where timers and idle cores are virtual.
+    pub(crate) const fn poll(&mut self, polls: bool) {
+        self.polls = polls;
+    }
+
+    /// How long turns have waited so far.
+    pub(crate) const fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// Sends what a client has queued outside of [`turn`](Self::turn).
     pub(crate) fn flush(&mut self, key: usize) -> Result<(), Error> {
         let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
@@ -192,24 +208,40 @@ impl Fleet {
         deadline: Instant,
         mut tell: impl FnMut(&mut Client, usize, Happening) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let until = deadline.min(self.swept + SWEEP);
-        let wait = until.saturating_duration_since(Instant::now());
-        // A wait that does not fit is bounded by the sweep anyway.
-        let wait = Timespec::try_from(wait).unwrap_or_default();
-        let mut events = Vec::with_capacity(EVENTS_PER_TURN);
-        let buffer = rustix::buffer::spare_capacity(&mut events);
-        match epoll::wait(&self.epoll, buffer, Some(&wait)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        for event in events {
+        let mut events = mem::take(&mut self.events);
+        self.wait(deadline.min(self.swept + SWEEP), &mut events)?;
+        for event in events.drain(..) {
             let key = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
             self.serve(key, &mut tell)?;
         }
+        self.events = events;
         if self.swept.elapsed() >= SWEEP {
             self.sweep(&mut tell)?;
         }
         Ok(())
+    }
+
+    /// Until there are events or it is time.
+    fn wait(&mut self, until: Instant, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut left = until.saturating_duration_since(begun);
+        loop {
+            // A wait that does not fit is bounded by the sweep anyway.
+            let wait = if self.polls { Duration::ZERO } else { left };
+            let wait = Timespec::try_from(wait).unwrap_or_default();
+            let room = rustix::buffer::spare_capacity(events);
+            match epoll::wait(&self.epoll, room, Some(&wait)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let now = Instant::now();
+            left = until.saturating_duration_since(now);
+            if !self.polls || !events.is_empty() || left.is_zero() {
+                self.waited += now - begun;
+                return Ok(());
+            }
+            thread::yield_now();
+        }
     }
 
     /// The protocol's clock: time since the fleet was made.
@@ -301,7 +333,7 @@ fn take_events(
             },
             ClientEvent::Push { .. } => Happening::Push { at },
             ClientEvent::Closed(reason) => {
-                if std::mem::replace(&mut client.over, true) {
+                if mem::replace(&mut client.over, true) {
                     continue;
                 }
                 Happening::Lost(reason.to_string())

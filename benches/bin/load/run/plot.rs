@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
+use pomelo_svg::Drawing;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
@@ -24,20 +25,10 @@ pub(crate) fn svg(title: &str, times: &Histogram<u64>) -> String {
     let y = |decade: f64| {
         HEIGHT - BOTTOM - (decade - lowest) / (highest - lowest) * (HEIGHT - TOP - BOTTOM)
     };
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"24\" font-size=\"14\">{}</text>\n",
-        escape(title)
-    );
-    let mut draw = |line: std::fmt::Arguments<'_>| {
-        // Writing to a string does not fail.
-        let _ = svg.write_fmt(line);
-    };
+    let mut drawing = Drawing::new(WIDTH, HEIGHT, title);
     for nine in 0..=nines {
         let (x, bottom) = (x(f64::from(nine)), HEIGHT - BOTTOM);
-        draw(format_args!(
+        drawing.draw(format_args!(
             "<path d=\"M{x:.1} {TOP}V{bottom}\" stroke=\"#ddd\"/>\
              <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
             bottom + 18.0,
@@ -47,7 +38,7 @@ pub(crate) fn svg(title: &str, times: &Histogram<u64>) -> String {
     let mut tick = lowest;
     while tick <= highest {
         let (y, right) = (y(tick), WIDTH - RIGHT);
-        draw(format_args!(
+        drawing.draw(format_args!(
             "<path d=\"M{LEFT} {y:.1}H{right}\" stroke=\"#ddd\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
             LEFT - 6.0,
@@ -62,14 +53,14 @@ pub(crate) fn svg(title: &str, times: &Histogram<u64>) -> String {
         let value = times.value_at_quantile(1.0 - 10_f64.powf(-nine)).max(1);
         let _ = write!(points, "{:.1},{:.1} ", x(nine), y((value as f64).log10()));
     }
-    draw(format_args!(
+    drawing.draw(format_args!(
         "<polyline points=\"{}\" fill=\"none\" stroke=\"#06c\" stroke-width=\"2\"/>\n\
-         <text x=\"{}\" y=\"{}\" text-anchor=\"end\">percentile</text>\n</svg>\n",
+         <text x=\"{}\" y=\"{}\" text-anchor=\"end\">percentile</text>\n",
         points.trim_end(),
         WIDTH - RIGHT,
         HEIGHT - 10.0
     ));
-    svg
+    drawing.finish()
 }
 
 /// As many nines as there are samples to tell them.
@@ -102,10 +93,6 @@ fn duration(decade: f64) -> String {
     } else {
         format!("{nanos} ns")
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub(crate) struct Window {
     pub(crate) wall: Duration,
     /// `None`: no process is known.
     pub(crate) server: Option<Duration>,
+    /// Without what it polls.
     pub(crate) tool: Duration,
 }
 

@@ -111,14 +111,19 @@ fn requests_in_a_closed_loop() {
 
 #[test]
 fn requests_in_an_open_loop_are_all_sent_and_answered() {
-    let options = Options {
-        rate: Some(1000),
-        ..options(Scenario::Requests, 3, 1)
-    };
-    let outcome = Server::start().run(&options, false);
-    // 0.2 s; one more or less for the rounding of the warm-up.
-    assert!(outcome.work.abs_diff(200) <= 1, "{}", outcome.work);
-    assert_eq!(outcome.lag.unwrap().len(), outcome.work);
+    let server = Server::start();
+    for poll in [false, true] {
+        let options = Options {
+            rate: Some(1000),
+            poll,
+            ..options(Scenario::Requests, 3, 1)
+        };
+        let outcome = server.run(&options, false);
+        // 0.2 s.
+        assert_eq!(outcome.work, 200);
+        assert_eq!(outcome.lag.unwrap().len(), outcome.work);
+        assert!(outcome.window.tool < outcome.window.wall);
+    }
 }
 
 #[test]
