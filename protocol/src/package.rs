@@ -266,7 +266,7 @@ impl PackageDecoder {
         let Some(head) = head.filter(|head| partial.len() == HEAD_LEN + head.len) else {
             return Ok(None);
         };
-        let mut body = partial.join();
+        let mut body = Bytes::from(partial.join());
         self.partial = None;
         body.advance(HEAD_LEN);
         Ok(Some(Package {

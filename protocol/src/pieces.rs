@@ -1,7 +1,5 @@
 //! Bytes that come in pieces and are wanted as one.
 
-use bytes::Bytes;
-
 /// So long are the blocks in which pieces wait: every unfinished package of a crowd, whatever its
 /// length, takes and gives back the same, so that memory one lets go of fits the next. Short for
 /// the fuzzer, whose inputs are.
@@ -61,18 +59,18 @@ impl Pieces {
     }
 
     /// All bytes in one place, and nothing left here. Up to 8 KiB are not moved for it.
-    pub fn join(&mut self) -> Bytes {
+    pub fn join(&mut self) -> Vec<u8> {
         let len = self.len();
         let last = std::mem::take(&mut self.last);
         if self.blocks.is_empty() {
-            return last.into();
+            return last;
         }
         let mut joined = Vec::with_capacity(len);
         for block in std::mem::take(&mut self.blocks) {
             joined.extend_from_slice(&block);
         }
         joined.extend_from_slice(&last);
-        joined.into()
+        joined
     }
 }
 

@@ -71,10 +71,18 @@ impl Driver {
         }
         let mut replies = Vec::new();
         while let Some(input) = self.transport.next_input(&mut bytes, &mut replies) {
-            self.reply(&mut replies);
             let now = turn.now;
             match input {
                 Input::Chunk(chunk) => self.machine.handle_data(now, chunk),
+                // What costs the client no message is work all the same.
+                Input::Frame => {
+                    self.charge(1, turn);
+                    continue;
+                }
+                Input::Message(message) if message.is_empty() => {
+                    self.charge(1, turn);
+                    continue;
+                }
                 Input::Message(message) => self.machine.handle_message(now, message),
                 Input::Closed => {
                     self.closed_by_peer = true;
@@ -82,6 +90,7 @@ impl Driver {
                 }
                 Input::Broken => self.machine.close(CloseReason::Transport),
             }
+            self.reply(&mut replies);
             self.pump(turn);
             if self.closed.is_some() {
                 return;

@@ -25,6 +25,8 @@ pub(crate) enum Input {
     Chunk(Bytes),
     /// One WebSocket message.
     Message(Bytes),
+    /// A WebSocket frame that ends no message, which is only to be counted.
+    Frame,
     /// The peer has ended the WebSocket in an orderly way, and has its answer in the replies.
     Closed,
     /// The peer breaks the rules of WebSocket.
@@ -39,9 +41,8 @@ impl Transport {
 
     /// The handshake is finished: from now on messages may hold the longest package.
     pub(crate) fn allow(&mut self, max_package: u32) {
-        if let Self::WebSocket { max, rest } = self {
+        if let Self::WebSocket { max, .. } = self {
             *max = max_package.saturating_add(MESSAGE_ROOM);
-            Frames { max: *max, rest }.allow();
         }
     }
 

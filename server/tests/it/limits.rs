@@ -8,7 +8,7 @@ use flate2::write::ZlibEncoder;
 use pomelo_server::{CloseReason, Excess, FrontendSession, RateLimit, State};
 use tokio::sync::mpsc;
 
-use crate::peer::{Tcp, Ws, app_with, golden_connector, package, request, response, start};
+use crate::peer::{Tcp, Ws, app_with, frame, golden_connector, package, request, response, start};
 
 const NOTHING: &str = "connector.entryHandler.nothing";
 
@@ -118,6 +118,19 @@ async fn a_client_above_its_rate_may_be_kicked_instead() {
     let rest = peer.rest().await;
     assert!(rest.ends_with(&kick), "{rest:?}");
     assert!(rest.len() < 10 * response(1, "{}").len() + kick.len());
+    // So are frames of WebSocket that are no messages, and messages without a package.
+    for piece in [frame(0x89, b"?"), frame(0x8a, b""), frame(0x82, b"")] {
+        let mut ws = Ws::ready(address).await;
+        ws.tcp.send(&piece.repeat(20)).await;
+        let rest = ws.tcp.rest().await;
+        let kick = [
+            &[0x82, u8::try_from(kick.len()).unwrap()][..],
+            &kick,
+            &[0x88, 2, 3, 0xe8],
+        ]
+        .concat();
+        assert!(rest.ends_with(&kick), "{rest:?}");
+    }
     // Heartbeats are answered, so they count.
     let mut beating = Tcp::ready(address).await;
     beating.send(&[3, 0, 0, 0].repeat(100)).await;
