@@ -80,11 +80,66 @@ impl fmt::Display for SchemaError {
 
 impl std::error::Error for SchemaError {}
 
+/// What is wrong between a body and its schema, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit<K>(Box<Located<K>>);
+
+/// The path grows from the inside out while an error travels up; without an error there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Located<K> {
+    path: String,
+    kind: K,
+}
+
+impl<K> Misfit<K> {
+    /// Where it is, for example `path[2].x`; empty for the message itself.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// Why.
+    pub fn kind(&self) -> &K {
+        &self.0.kind
+    }
+
+    #[cold]
+    pub(super) fn in_field(mut self, name: &str) -> Self {
+        prefix_field(&mut self.0.path, name);
+        self
+    }
+
+    #[cold]
+    pub(super) fn in_element(mut self, index: usize) -> Self {
+        prefix_element(&mut self.0.path, index);
+        self
+    }
+}
+
+impl<K> From<K> for Misfit<K> {
+    #[cold]
+    fn from(kind: K) -> Self {
+        Self(Box::new(Located {
+            path: String::new(),
+            kind,
+        }))
+    }
+}
+
+impl<K: fmt::Display> fmt::Display for Misfit<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.path.is_empty() {
+            write!(f, "{}: ", self.0.path)?;
+        }
+        self.0.kind.fmt(f)
+    }
+}
+
+impl<K: fmt::Debug + fmt::Display> std::error::Error for Misfit<K> {}
+
 /// A value that does not fit the schema of its route: the mistake of the caller.
 ///
 /// pomelo sends an *empty body* in place of a response or push that does not fit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EncodeError(Box<Located<EncodeErrorKind>>);
+pub type EncodeError = Misfit<EncodeErrorKind>;
 
 /// Why a value does not fit.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,48 +178,6 @@ impl fmt::Display for EncodeErrorKind {
     }
 }
 
-impl EncodeError {
-    /// Where the value does not fit, for example `path[2].x`; empty for the message itself.
-    pub fn path(&self) -> &str {
-        &self.0.path
-    }
-
-    /// Why it does not fit.
-    pub fn kind(&self) -> &EncodeErrorKind {
-        &self.0.kind
-    }
-
-    #[cold]
-    pub(super) fn in_field(mut self, name: &str) -> Self {
-        prefix_field(&mut self.0.path, name);
-        self
-    }
-
-    #[cold]
-    pub(super) fn in_element(mut self, index: usize) -> Self {
-        prefix_element(&mut self.0.path, index);
-        self
-    }
-}
-
-impl From<EncodeErrorKind> for EncodeError {
-    #[cold]
-    fn from(kind: EncodeErrorKind) -> Self {
-        Self(Box::new(Located {
-            path: String::new(),
-            kind,
-        }))
-    }
-}
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for EncodeError {}
-
 impl serde::ser::Error for EncodeError {
     fn custom<T: fmt::Display>(msg: T) -> Self {
         EncodeErrorKind::Custom(msg.to_string()).into()
@@ -172,8 +185,7 @@ impl serde::ser::Error for EncodeError {
 }
 
 /// A body that is not of its schema, or that is and does not fit the type asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError(Box<Located<DecodeErrorKind>>);
+pub type DecodeError = Misfit<DecodeErrorKind>;
 
 /// Why a body was refused.
 ///
@@ -217,59 +229,10 @@ impl fmt::Display for DecodeErrorKind {
     }
 }
 
-impl DecodeError {
-    /// Where the body is wrong, for example `path[2].x`; empty for the message itself.
-    pub fn path(&self) -> &str {
-        &self.0.path
-    }
-
-    /// Why it was refused.
-    pub fn kind(&self) -> &DecodeErrorKind {
-        &self.0.kind
-    }
-
-    #[cold]
-    pub(super) fn in_field(mut self, name: &str) -> Self {
-        prefix_field(&mut self.0.path, name);
-        self
-    }
-
-    #[cold]
-    pub(super) fn in_element(mut self, index: usize) -> Self {
-        prefix_element(&mut self.0.path, index);
-        self
-    }
-}
-
-impl From<DecodeErrorKind> for DecodeError {
-    #[cold]
-    fn from(kind: DecodeErrorKind) -> Self {
-        Self(Box::new(Located {
-            path: String::new(),
-            kind,
-        }))
-    }
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for DecodeError {}
-
 impl serde::de::Error for DecodeError {
     fn custom<T: fmt::Display>(msg: T) -> Self {
         DecodeErrorKind::Mismatch(msg.to_string()).into()
     }
-}
-
-/// The path grows from the inside out while an error travels up; without an error there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Located<K> {
-    path: String,
-    kind: K,
 }
 
 fn prefix_field(path: &mut String, name: &str) {
@@ -298,13 +261,4 @@ fn decimal(number: usize) -> String {
     let digit = u32::try_from(number % 10).ok();
     digits.extend(digit.and_then(|digit| char::from_digit(digit, 10)));
     digits
-}
-
-impl<K: fmt::Display> fmt::Display for Located<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        self.kind.fmt(f)
-    }
 }

@@ -102,7 +102,8 @@ mod table;
 mod varint;
 
 pub use error::{
-    DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, SchemaError, SchemaErrorKind,
+    DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Misfit, SchemaError,
+    SchemaErrorKind,
 };
 
 use file::Mistake;
