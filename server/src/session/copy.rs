@@ -12,7 +12,7 @@ use super::{ClosedSession, Session, SessionData, Uid};
 use crate::app::App;
 use crate::error::SessionError;
 use crate::lock;
-use crate::rpc::system::{Bind, KickBySid, Push, PushAll, Unbind};
+use crate::rpc::system::{Bind, KickBySid, Push, PushAll, SystemCall, Unbind};
 
 /// The session as one request sees it: a copy, made when the request arrived.
 ///
@@ -35,12 +35,21 @@ struct Inner {
 enum Original {
     /// In this process.
     Here(Session),
-    /// On a frontend that is asked by its id.
-    There {
-        app: App,
-        id: u64,
-        frontend_id: Arc<str>,
-    },
+    There(There),
+}
+
+/// On a frontend that is asked by its id.
+#[derive(Debug, Clone)]
+struct There {
+    app: App,
+    id: u64,
+    frontend_id: Arc<str>,
+}
+
+impl There {
+    async fn call<C: SystemCall + Send>(&self, call: C) -> Result<C::Answer, C::Error> {
+        self.app.system(&self.frontend_id, call).await
+    }
 }
 
 #[derive(Debug)]
@@ -70,11 +79,11 @@ impl RequestSession {
         } = data;
         Self {
             inner: Arc::new(Inner {
-                original: Original::There {
+                original: Original::There(There {
                     app,
                     id,
                     frontend_id,
-                },
+                }),
                 copy: Mutex::new(Copy { uid, settings }),
             }),
         }
@@ -84,7 +93,7 @@ impl RequestSession {
     pub fn id(&self) -> u64 {
         match &self.inner.original {
             Original::Here(session) => session.id(),
-            Original::There { id, .. } => *id,
+            Original::There(there) => there.id,
         }
     }
 
@@ -92,14 +101,14 @@ impl RequestSession {
     pub fn frontend_id(&self) -> &str {
         match &self.inner.original {
             Original::Here(session) => session.frontend_id(),
-            Original::There { frontend_id, .. } => frontend_id,
+            Original::There(there) => &there.frontend_id,
         }
     }
 
     pub(crate) fn shared_frontend_id(&self) -> Arc<str> {
         match &self.inner.original {
             Original::Here(session) => session.shared_frontend_id(),
-            Original::There { frontend_id, .. } => Arc::clone(frontend_id),
+            Original::There(there) => Arc::clone(&there.frontend_id),
         }
     }
 
@@ -145,13 +154,9 @@ impl RequestSession {
         async move {
             match &this.inner.original {
                 Original::Here(session) => session.bind(&uid)?,
-                Original::There {
-                    app,
-                    id,
-                    frontend_id,
-                } => {
-                    let (sid, uid) = (*id, uid.clone());
-                    app.system(frontend_id, Bind { sid, uid }).await?;
+                Original::There(there) => {
+                    let (sid, uid) = (there.id, uid.clone());
+                    there.call(Bind { sid, uid }).await?;
                 }
             }
             lock(&this.inner.copy).uid = Some(uid);
@@ -172,11 +177,7 @@ impl RequestSession {
         async move {
             match &this.inner.original {
                 Original::Here(session) => session.unbind(&uid)?,
-                Original::There {
-                    app,
-                    id,
-                    frontend_id,
-                } => app.system(frontend_id, Unbind { sid: *id, uid }).await?,
+                Original::There(there) => there.call(Unbind { sid: there.id, uid }).await?,
             }
             lock(&this.inner.copy).uid = None;
             Ok(())
@@ -194,13 +195,9 @@ impl RequestSession {
             let value = lock(&this.inner.copy).settings.get(&key).cloned();
             match &this.inner.original {
                 Original::Here(session) => session.import(&key, value),
-                Original::There {
-                    app,
-                    id,
-                    frontend_id,
-                } => {
-                    let sid = *id;
-                    app.system(frontend_id, Push { sid, key, value }).await
+                Original::There(there) => {
+                    let sid = there.id;
+                    there.call(Push { sid, key, value }).await
                 }
             }
         }
@@ -217,13 +214,9 @@ impl RequestSession {
             let settings = Map::clone(&lock(&this.inner.copy).settings);
             match &this.inner.original {
                 Original::Here(session) => session.import_all(settings),
-                Original::There {
-                    app,
-                    id,
-                    frontend_id,
-                } => {
-                    let sid = *id;
-                    app.system(frontend_id, PushAll { sid, settings }).await
+                Original::There(there) => {
+                    let sid = there.id;
+                    there.call(PushAll { sid, settings }).await
                 }
             }
         }
@@ -247,13 +240,9 @@ impl RequestSession {
                     session.kick(reason.as_deref());
                     Ok(open)
                 }
-                Original::There {
-                    app,
-                    id,
-                    frontend_id,
-                } => {
-                    let sid = *id;
-                    app.system(frontend_id, KickBySid { sid, reason }).await
+                Original::There(there) => {
+                    let sid = there.id;
+                    there.call(KickBySid { sid, reason }).await
                 }
             }
         }
@@ -282,7 +271,7 @@ impl RequestSession {
     pub(crate) fn local(&self) -> Option<&Session> {
         match &self.inner.original {
             Original::Here(session) => Some(session),
-            Original::There { .. } => None,
+            Original::There(_) => None,
         }
     }
 }
