@@ -27,6 +27,10 @@ fn hostile_peers_are_cut_by_their_limits() {
     assert!(text.contains("| claims | yes |"), "{text}");
     assert!(text.contains("| churn | yes |"), "{text}");
     assert!(text.contains("closed protocol"), "{text}");
+    let line = "hostile --ws --seconds 1 --rate 200 --connections 5 --case pings";
+    let text = succeeds(&load(line));
+    assert!(text.contains("| pings | yes |"), "{text}");
+    assert!(text.contains("throttled"), "{text}");
     let unknown = load("hostile --case kindness");
     assert!(!unknown.status.success());
 }

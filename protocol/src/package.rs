@@ -181,9 +181,10 @@ impl PackageDecoder {
     }
 
     /// Takes what an unfinished package lacks off the front of `chunk`, which is as good as
-    /// [`push`](Self::push)ing it and spares a buffer. Nothing is taken between packages.
+    /// [`push`](Self::push)ing it and spares a buffer. Nothing is taken between packages, and
+    /// nothing while an earlier chunk waits.
     pub fn push_rest(&mut self, chunk: &mut &[u8]) {
-        let Some(partial) = &mut self.partial else {
+        let Some(partial) = self.partial.as_mut().filter(|_| self.input.is_empty()) else {
             return;
         };
         fill(partial, HEAD_LEN, chunk);
@@ -631,6 +632,25 @@ mod tests {
             assert_eq!(got, [(PackageKind::Data, body.clone()), heartbeat]);
             assert_eq!((decoder.unfinished(), decoder.buffered()), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_rest_does_not_overtake_a_chunk_that_waits() {
+        let mut decoder = PackageDecoder::new(10);
+        let mut rest = &b"a"[..];
+        decoder.push_rest(&mut rest);
+        assert_eq!(rest, b"a", "nothing has begun");
+        decoder.push(Bytes::from_static(b"\x04\0\0"));
+        assert_eq!(drain(&mut decoder), []);
+        decoder.push(Bytes::from_static(b"\x02"));
+        decoder.push_rest(&mut rest);
+        assert_eq!(rest, b"a");
+        decoder.push(Bytes::copy_from_slice(rest));
+        assert_eq!(drain(&mut decoder), []);
+        let mut rest = &b"b\x03\0\0\0"[..];
+        decoder.push_rest(&mut rest);
+        assert_eq!(rest, b"\x03\0\0\0", "no more than is lacking");
+        assert_eq!(drain(&mut decoder), [(PackageKind::Data, b"ab".to_vec())]);
     }
 
     #[test]

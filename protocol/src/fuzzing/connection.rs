@@ -337,7 +337,11 @@ impl World {
             if messages {
                 self.server.handle_message(now, bytes);
             } else {
-                self.server.handle_data(now, bytes);
+                let mut rest = &*bytes;
+                if len % 2 == 1 {
+                    self.server.handle_rest(now, &mut rest);
+                }
+                self.server.handle_data(now, Bytes::copy_from_slice(rest));
             }
         }
     }

@@ -109,9 +109,13 @@ fn stream_packages<'a>(
         }
     };
     for (index, chunk) in chunks.enumerate() {
-        let before = decoder.buffered();
-        decoder.push(Bytes::copy_from_slice(chunk));
-        assert!(decoder.buffered() <= before + chunk.len());
+        let most = decoder.buffered() + chunk.len();
+        let mut rest = chunk;
+        if index % 2 == 1 {
+            decoder.push_rest(&mut rest);
+        }
+        decoder.push(Bytes::copy_from_slice(rest));
+        assert!(decoder.buffered() <= most);
         if eager || index % 3 == 2 {
             pull(&mut decoder);
         }

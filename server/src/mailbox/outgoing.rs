@@ -9,8 +9,6 @@ use bytes::{Buf as _, Bytes};
 use pomelo_protocol::{Frame, FrameRef};
 use tokio::net::TcpStream;
 
-use crate::connector::FREE;
-
 /// Frames in one system call; the usual limit of the system is 1024, the gain is flat long before.
 const MAX_SLICES: usize = 32;
 
@@ -44,6 +42,9 @@ pub(crate) struct Outgoing {
     /// The sum of all lengths.
     bytes: usize,
     websocket: bool,
+    /// How many bytes of the first frame are written; its memory is there until it is written
+    /// whole. A frame of four gigabytes there is not.
+    taken: u32,
 }
 
 /// What waits behind the first frame, in memory that the thread lends: quiet connections are many.
@@ -88,17 +89,17 @@ impl Outgoing {
         self.bytes
     }
 
-    /// Bytes that wait and that nobody else has, as far as it matters: of a single frame to which
-    /// other peers have references nothing would be gained by letting go of it.
+    /// How much memory is there for this peer alone. Of a frame that others have, too, nothing
+    /// would be gained by letting go of it.
     pub(super) fn own_bytes(&self) -> usize {
-        if self.bytes <= FREE {
-            return 0;
-        }
-        let more = self.more.as_deref();
-        let frames = std::iter::once(&self.first).chain(more.into_iter().flat_map(|m| &m.rest));
-        let frames = frames.filter(|bytes| bytes.is_unique());
-        let copies = more.map_or(0, |more| more.copies.len());
-        frames.map(Bytes::len).sum::<usize>() + copies
+        let taken = usize::try_from(self.taken).unwrap_or(usize::MAX);
+        let own = |bytes: &Bytes| if bytes.is_unique() { bytes.len() } else { 0 };
+        let first = match own(&self.first) {
+            0 => 0,
+            left => left.saturating_add(taken),
+        };
+        let Some(more) = &self.more else { return first };
+        first + more.rest.iter().map(own).sum::<usize>() + more.copies.len()
     }
 
     pub(crate) fn push(&mut self, frame: Frame) {
@@ -160,11 +161,13 @@ impl Outgoing {
             return;
         }
         let mut copies = Bytes::from(mem::take(&mut more.copies));
-        copies.advance(mem::take(&mut more.written));
+        let written = mem::take(&mut more.written);
+        copies.advance(written);
         more.copied = 0;
         more.rest.push_back(copies);
         if self.first.is_empty() {
             self.first = self.next();
+            self.take(written);
         }
     }
 
@@ -255,10 +258,12 @@ impl Outgoing {
         self.bytes = self.bytes.saturating_sub(written);
         while !self.first.is_empty() {
             if written < self.first.len() {
+                self.take(written);
                 return self.first.advance(written);
             }
             written -= self.first.len();
             self.first = self.next();
+            self.taken = 0;
         }
         if let Some(more) = &mut self.more {
             more.written += written;
@@ -268,6 +273,12 @@ impl Outgoing {
                 self.give_back();
             }
         }
+    }
+
+    /// Counts what is written of the first frame.
+    fn take(&mut self, written: usize) {
+        let written = u32::try_from(written).unwrap_or(u32::MAX);
+        self.taken = self.taken.saturating_add(written);
     }
 
     #[cfg(test)]
@@ -389,5 +400,30 @@ mod tests {
             expected.concat(),
             "on TCP"
         );
+    }
+
+    #[test]
+    fn memory_is_counted_until_the_last_byte_is_written() {
+        let mut out = Outgoing::default();
+        let shared = data(&[1; 50_000]);
+        out.push(shared.clone());
+        assert_eq!(out.own_bytes(), 0, "others have it, too");
+        out.push(data(&[2; 20_000]));
+        assert_eq!(out.own_bytes(), 20_004);
+        out.push_copy(data(&[3; 1_000]).borrowed());
+        assert_eq!(out.own_bytes(), 21_008);
+        written(&mut out, 50_004 + 20_003, 1 << 20);
+        assert_eq!(out.own_bytes(), 21_008, "nothing is free yet");
+        written(&mut out, 1 + 999, 1 << 20);
+        assert_eq!(out.own_bytes(), 1_004);
+        // What was copied becomes a frame when one comes behind it.
+        for _ in 0..5 {
+            out.push_copy(data(&[4; 1_000]).borrowed());
+        }
+        written(&mut out, 4_000, 1 << 20);
+        out.push(shared);
+        assert_eq!(out.own_bytes(), 6 * 1_004 + 50_004);
+        written(&mut out, usize::MAX, 1 << 20);
+        assert_eq!((out.own_bytes(), out.taken), (0, 0));
     }
 }

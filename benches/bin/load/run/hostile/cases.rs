@@ -33,31 +33,58 @@ pub(crate) struct Case {
     pub(crate) stopped_by: &'static [&'static str],
 }
 
-/// All of them; routes begin with `prefix`.
-pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
-    let wire = Wire { prefix };
+/// All of them, over TCP or, where that is possible, over WebSocket; routes begin with `prefix`.
+pub(crate) fn all(prefix: &str, websocket: bool) -> Result<Vec<Case>, Error> {
+    let wire = Wire { prefix, websocket };
+    // Those that are about one of the two stay with it.
+    let tcp = Wire {
+        websocket: false,
+        ..wire
+    };
+    let ws = Wire {
+        websocket: true,
+        ..wire
+    };
     Ok(vec![
         Case {
             name: "claims",
             about: "heads that claim 16 MiB, stalled and dribbled, in a handshake and after it",
             groups: vec![
-                stall(PEERS / 4, vec![1, 0xff, 0xff, 0xff]),
-                dribble(PEERS / 4, vec![1, 0xff, 0xff, 0xff], b"x", 50),
-                stall(PEERS / 4, wire.entered(&[4, 0xff, 0xff, 0xff])?),
-                dribble(PEERS / 4, wire.entered(&[4, 0xff, 0xff, 0xff])?, b"x", 50),
+                stall(PEERS / 4, wire.connected(&wire.begun(1, CLAIMED, &[]))),
+                dribble(
+                    PEERS / 4,
+                    wire.connected(&wire.begun(1, CLAIMED, &[])),
+                    b"x",
+                    50,
+                ),
+                stall(PEERS / 4, wire.entered(&wire.begun(4, CLAIMED, &[]))?),
+                dribble(
+                    PEERS / 4,
+                    wire.entered(&wire.begun(4, CLAIMED, &[]))?,
+                    b"x",
+                    50,
+                ),
             ],
-            stopped_by: &[PROTOCOL],
+            stopped_by: if websocket { &[TRANSPORT] } else { &[PROTOCOL] },
         },
         Case {
             name: "dribble",
             about: "heads that claim the longest package allowed, then a byte now and then",
-            groups: vec![dribble(PEERS, wire.entered(&[4, 0x10, 0, 0])?, b"x", 20)],
+            groups: vec![dribble(
+                PEERS,
+                wire.entered(&wire.begun(4, MAX_PACKAGE, &[]))?,
+                b"x",
+                20,
+            )],
             stopped_by: &["pomelo_connections_closed_total{heartbeat_timeout}"],
         },
         Case {
             name: "hoard",
             about: "the longest package allowed, all but its last byte",
-            groups: vec![stall(PEERS, wire.entered(&hoard())?)],
+            groups: vec![stall(
+                PEERS,
+                wire.entered(&wire.begun(4, MAX_PACKAGE, &vec![b'x'; MAX_PACKAGE - 1]))?,
+            )],
             stopped_by: &["pomelo_connections_closed_total{unfinished}"],
         },
         Case {
@@ -65,9 +92,14 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
             about: "handshakes that are never finished: none, a byte now and then, no ack",
             groups: vec![
                 stall(PEERS / 4, Vec::new()),
-                dribble(PEERS / 4, vec![1, 0, 0x10, 0], b" ", 100),
+                dribble(
+                    PEERS / 4,
+                    wire.connected(&wire.begun(1, 4096, &[])),
+                    b" ",
+                    100,
+                ),
                 dribble(PEERS / 4, b"GET / HTTP/1.1\r\nX-A: ".to_vec(), b"a", 100),
-                stall(PEERS / 4, wire.handshake()?),
+                stall(PEERS / 4, wire.connected(&wire.handshake()?)),
             ],
             stopped_by: &[
                 "pomelo_connections_refused_total{timeout}",
@@ -96,29 +128,35 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
             name: "frames",
             about: "WebSocket frames of 2^62 bytes and of 16 MiB, and messages without an end",
             groups: vec![
-                stall(PEERS / 4, wire.entered_ws(&frame_head(1 << 62))?),
-                dribble(
-                    PEERS / 4,
-                    wire.entered_ws(&frame_head(16 << 20))?,
-                    b"xxxx",
-                    50,
-                ),
+                stall(PEERS / 4, ws.entered(&frame_head(1 << 62))?),
+                dribble(PEERS / 4, ws.entered(&frame_head(16 << 20))?, b"xxxx", 50),
                 Group {
                     then: Then::Flood {
                         piece: continuation(),
                     },
-                    ..stall(PEERS / 2, wire.entered_ws(&[0x02, 0x80, 0, 0, 0, 0])?)
+                    ..stall(PEERS / 2, ws.entered(&[0x02, 0x80, 0, 0, 0, 0])?)
                 },
             ],
-            stopped_by: &["pomelo_connections_closed_total{transport}"],
+            stopped_by: &[TRANSPORT],
+        },
+        Case {
+            name: "pings",
+            about: "WebSocket pings, fragments of one byte and empty messages, as fast as they can",
+            groups: vec![
+                ping(ws.entered(&[])?, PING, false),
+                ping(ws.entered(&[])?, PING, true),
+                ping(ws.entered(&[0x02, 0x80, 0, 0, 0, 0])?, FRAGMENT, true),
+                ping(ws.entered(&[])?, EMPTY, true),
+            ],
+            stopped_by: &["pomelo_throttled_total"],
         },
         Case {
             name: "garbage",
             about: "noise: at first, after the handshake, in WebSocket frames, as JSON",
             groups: vec![
                 stall(PEERS / 4, noise()),
-                stall(PEERS / 4, wire.entered(&noise())?),
-                stall(PEERS / 4, wire.entered_ws(&masked(&noise()))?),
+                stall(PEERS / 4, tcp.entered(&noise())?),
+                stall(PEERS / 4, ws.entered(&masked(&noise()))?),
                 Group {
                     then: Then::Repeat {
                         piece: wire.request("echo", b"{\"msg\":[[[[{\"a\":\x80\xff", false)?,
@@ -130,13 +168,43 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
             stopped_by: &["pomelo_connections_refused_total{first_bytes}", PROTOCOL],
         },
         Case {
+            name: "nested",
+            about: "arrays in arrays as deep as a package is long, in a handshake and after it",
+            groups: vec![
+                stall(
+                    PEERS / 2,
+                    wire.connected(&wire.package(PackageKind::Handshake, &nested(60 << 10))?),
+                ),
+                Group {
+                    then: Then::Repeat {
+                        piece: wire.request("echo", &nested(MAX_PACKAGE - 100), false)?,
+                        every: Duration::from_secs(1),
+                    },
+                    ..stall(PEERS / 2, wire.entered(&[])?)
+                },
+            ],
+            stopped_by: &["pomelo_connections_closed_total{handshake}", ERRORS],
+        },
+        Case {
             name: "bombs",
             about: "bodies of 1 KiB that inflate to 1 MiB, and of 64 KiB to 64 MiB",
             groups: vec![
                 bomb(PEERS / 2, &wire, MAX_PACKAGE - 100)?,
                 bomb(PEERS / 2, &wire, 64 << 20)?,
             ],
-            stopped_by: &[ERRORS],
+            stopped_by: &["pomelo_connections_closed_total{inflated}"],
+        },
+        Case {
+            name: "unread",
+            about: "requests for answers of 256 KiB that nobody reads",
+            groups: vec![Group {
+                then: Then::Repeat {
+                    piece: wire.request("echo", &text(256 << 10), false)?,
+                    every: Duration::from_millis(500),
+                },
+                ..stall(PEERS, wire.entered(&[])?)
+            }],
+            stopped_by: &["pomelo_connections_closed_total{unread}"],
         },
         Case {
             name: "deaf",
@@ -178,7 +246,7 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
             groups: vec![
                 churn(PEERS / 4, Vec::new(), false),
                 churn(PEERS / 4, Vec::new(), true),
-                churn(PEERS / 4, wire.handshake()?, true),
+                churn(PEERS / 4, wire.connected(&wire.handshake()?), true),
                 churn(PEERS / 4, wire.joined(&[])?, false),
             ],
             stopped_by: &[],
@@ -186,6 +254,15 @@ pub(crate) fn all(prefix: &str) -> Result<Vec<Case>, Error> {
     ])
 }
 
+/// The longest that a head can claim.
+const CLAIMED: usize = 0xff_ffff;
+
+/// Small masked frames.
+const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+const FRAGMENT: &[u8] = &[0x00, 0x81, 0, 0, 0, 0, b'x'];
+const EMPTY: &[u8] = &[0x82, 0x80, 0, 0, 0, 0];
+
+const TRANSPORT: &str = "pomelo_connections_closed_total{transport}";
 const PROTOCOL: &str = "pomelo_connections_closed_total{protocol}";
 const ERRORS: &str = "pomelo_handler_errors_total{connector.entryHandler.echo}";
 
@@ -226,6 +303,16 @@ fn flood(count: usize, wire: &Wire<'_>, size: usize) -> Result<Group, Error> {
     })
 }
 
+fn ping(opening: Vec<u8>, piece: &[u8], reads: bool) -> Group {
+    // In one write as many as there can be.
+    let piece = piece.repeat(1024);
+    Group {
+        then: Then::Flood { piece },
+        reads,
+        ..stall(2, opening)
+    }
+}
+
 fn bomb(count: usize, wire: &Wire<'_>, size: usize) -> Result<Group, Error> {
     let mut body = GzEncoder::new(Vec::new(), Compression::best());
     body.write_all(&text(size))?;
@@ -244,10 +331,8 @@ fn text(size: usize) -> Vec<u8> {
     format!("{{\"msg\":\"{}\"}}", "x".repeat(size)).into_bytes()
 }
 
-fn hoard() -> Vec<u8> {
-    let mut package = vec![4, 0x10, 0, 0];
-    package.resize(package.len() + MAX_PACKAGE - 1, b'x');
-    package
+fn nested(size: usize) -> Vec<u8> {
+    format!("{{\"msg\":{}", "[".repeat(size)).into_bytes()
 }
 
 /// The same noise in every run: xorshift64.
@@ -280,43 +365,37 @@ fn masked(payload: &[u8]) -> Vec<u8> {
 }
 
 /// What a well-behaved client would send, too.
+#[derive(Clone, Copy)]
 struct Wire<'a> {
     prefix: &'a str,
+    websocket: bool,
 }
 
 impl Wire<'_> {
     fn handshake(&self) -> Result<Vec<u8>, Error> {
         let hello = br#"{"sys":{"type":"hostile","version":"1"},"user":{}}"#;
-        package(PackageKind::Handshake, hello)
+        self.package(PackageKind::Handshake, hello)
+    }
+
+    /// Whatever comes before packages, and `rest` behind it.
+    fn connected(&self, rest: &[u8]) -> Vec<u8> {
+        let upgrade = if self.websocket { UPGRADE } else { "" };
+        [upgrade.as_bytes(), rest].concat()
     }
 
     /// Everything up to the login in one write, and `rest` behind it.
     fn entered(&self, rest: &[u8]) -> Result<Vec<u8>, Error> {
-        let packages = self.login()?;
-        Ok([&packages.concat(), rest].concat())
-    }
-
-    /// The same over WebSocket; `rest` is not framed.
-    fn entered_ws(&self, rest: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut bytes = UPGRADE.as_bytes().to_vec();
-        for package in self.login()? {
-            write_frame(&mut bytes, BINARY, &package);
-        }
-        bytes.extend_from_slice(rest);
-        Ok(bytes)
+        let packages = [
+            self.handshake()?,
+            self.package(PackageKind::HandshakeAck, b"")?,
+            self.request("entry", b"{}", false)?,
+        ];
+        Ok(self.connected(&[&packages.concat(), rest].concat()))
     }
 
     fn joined(&self, rest: &[u8]) -> Result<Vec<u8>, Error> {
         let join = self.request("join", br#"{"room":"hostile"}"#, false)?;
         self.entered(&[&join, rest].concat())
-    }
-
-    fn login(&self) -> Result<[Vec<u8>; 3], Error> {
-        Ok([
-            self.handshake()?,
-            package(PackageKind::HandshakeAck, b"")?,
-            self.request("entry", b"{}", false)?,
-        ])
     }
 
     fn request(&self, method: &str, body: &[u8], compressed: bool) -> Result<Vec<u8>, Error> {
@@ -329,11 +408,27 @@ impl Wire<'_> {
         head.write(&mut message, compressed)
             .map_err(io::Error::other)?;
         message.extend_from_slice(body);
-        package(PackageKind::Data, &message)
+        self.package(PackageKind::Data, &message)
     }
-}
 
-fn package(kind: PackageKind, body: &[u8]) -> Result<Vec<u8>, Error> {
-    let frame = Frame::new(kind, body).map_err(io::Error::other)?;
-    Ok(frame.as_bytes().to_vec())
+    fn package(&self, kind: PackageKind, body: &[u8]) -> Result<Vec<u8>, Error> {
+        let frame = Frame::new(kind, body).map_err(io::Error::other)?;
+        let package = frame.as_bytes();
+        Ok(if self.websocket {
+            masked(package)
+        } else {
+            package.to_vec()
+        })
+    }
+
+    /// A package whose body is to have `len` bytes, and these have come.
+    fn begun(&self, kind: u8, len: usize, body: &[u8]) -> Vec<u8> {
+        let [.., a, b, c] = len.to_be_bytes();
+        let package = [&[kind, a, b, c], body].concat();
+        if self.websocket {
+            [frame_head(len as u64 + 4), package].concat()
+        } else {
+            package
+        }
+    }
 }

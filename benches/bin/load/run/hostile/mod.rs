@@ -32,7 +32,7 @@ beside them.
   --rounds N         of both, alternating; medians are told; default 1
   --connections N    that play by the rules; default 50
   --rate R           their requests each second; default 2000
-  --ws               over WebSocket
+  --ws               all over WebSocket, as far as a case is not about TCP
   --workers N        threads of the bench server
   --json FILE        the figures
 
@@ -100,7 +100,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Option<Options>, Error> {
         match arg {
             Long("case") => options.cases.push(args.value()?.string()?),
             Long("list") => {
-                for case in cases::all(&options.healthy.prefix)? {
+                for case in cases::all(&options.healthy.prefix, options.websocket)? {
                     println!("{:11} {}", case.name, case.about);
                 }
                 return Ok(None);
@@ -138,7 +138,7 @@ fn misused(why: impl Into<String>) -> Error {
 }
 
 fn chosen(options: &Options) -> Result<Vec<Case>, Error> {
-    let mut all = cases::all(&options.healthy.prefix)?;
+    let mut all = cases::all(&options.healthy.prefix, options.websocket)?;
     if let Some(unknown) = options
         .cases
         .iter()

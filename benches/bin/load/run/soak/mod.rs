@@ -202,7 +202,7 @@ fn round(server: &BenchServer, options: &Options, number: u64) -> Result<Round, 
 
 /// A few of everything there is, except those whose only point is to fill the machine.
 fn hostile() -> Result<Vec<Group>, Error> {
-    let cases = cases::all(PREFIX)?;
+    let cases = cases::all(PREFIX, false)?;
     let groups = cases.into_iter().flat_map(|case| case.groups);
     Ok(groups
         .map(|group| Group {
