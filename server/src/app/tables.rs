@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{App, Front};
 use crate::config::Config;
-use crate::connector::{Deadlines, Hybrid, MESSAGE_ROOM, Room};
+use crate::connector::{Bound, Deadlines, Hybrid, MESSAGE_ROOM, Room};
 use crate::error::StartError;
 use crate::handler::Table;
 use crate::push::PushSchedulers;
@@ -93,8 +93,16 @@ pub(super) fn front_of(
     let settings = settings_of(&hybrid, tables, server_id)?;
     let longest = hybrid.max_package.saturating_add(MESSAGE_ROOM);
     let longest = usize::try_from(longest).unwrap_or(usize::MAX);
-    let unfinished = Room::new(hybrid.max_unfinished, longest);
-    let unread = Room::new(hybrid.max_unread, hybrid.mailbox.bytes);
+    let unfinished = Room::new(Bound {
+        given: hybrid.max_unfinished,
+        share: 4 << 10,
+        least: longest,
+    });
+    let unread = Room::new(Bound {
+        given: hybrid.max_unread,
+        share: 16 << 10,
+        least: hybrid.mailbox.bytes,
+    });
     let origin = Instant::now();
     Ok(Front {
         unfinished,

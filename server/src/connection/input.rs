@@ -43,8 +43,9 @@ impl Driver {
     pub(super) fn look_after_unfinished(&mut self, turn: &Turn<'_, '_>) {
         let bytes = self.machine.unfinished() + self.transport.unfinished();
         let place = &mut self.places.unfinished;
+        let crowd = || self.counted.app().sessions().connection_count();
         let waker = || turn.batch.context.waker().clone();
-        for ended in self.front.unfinished.holds(place, bytes, waker) {
+        for ended in self.front.unfinished.holds(place, bytes, crowd, waker) {
             ended.wake();
         }
     }
@@ -53,11 +54,9 @@ impl Driver {
     pub(super) fn look_after_unread(&mut self, left: usize) {
         let Some(session) = &self.session else { return };
         let place = &mut self.places.unread;
-        for ended in self
-            .front
-            .unread
-            .holds(place, left, || Session::clone(session))
-        {
+        let crowd = || self.counted.app().sessions().connection_count();
+        let session = || Session::clone(session);
+        for ended in self.front.unread.holds(place, left, crowd, session) {
             ended.end(Ending::Unread);
         }
     }

@@ -26,7 +26,7 @@ pub(crate) use self::listen::{listen, serve};
 pub(crate) use self::open::{open, return_buffer, take_buffer, with_buffer};
 pub(crate) use self::options::Encode;
 pub use self::options::{CloseMethod, Hybrid, Refused};
-pub(crate) use self::room::{FREE, Place, Room};
+pub(crate) use self::room::{Bound, FREE, Place, Room};
 pub(crate) use self::socket::Socket;
 pub(crate) use self::stop::{Stopping, Told};
 #[cfg(feature = "tls")]

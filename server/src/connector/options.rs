@@ -79,8 +79,8 @@ pub struct Hybrid {
     pub(crate) max_package: u32,
     pub(crate) max_inflated: Option<u32>,
     pub(crate) max_inflate_ratio: Option<u32>,
-    pub(crate) max_unfinished: usize,
-    pub(crate) max_unread: usize,
+    pub(crate) max_unfinished: Option<usize>,
+    pub(crate) max_unread: Option<usize>,
     pub(crate) max_running: usize,
     pub(crate) mailbox: Limits,
     pub(crate) check_client: Option<Arc<CheckClient>>,
@@ -134,8 +134,8 @@ impl Default for Hybrid {
             max_package: 1 << 20,
             max_inflated: None,
             max_inflate_ratio: Some(100),
-            max_unfinished: 16 << 20,
-            max_unread: 16 << 20,
+            max_unfinished: None,
+            max_unread: None,
             max_running: 256,
             mailbox: Limits {
                 frames: 1024,
@@ -245,10 +245,12 @@ impl Hybrid {
 
     /// How many bytes all clients together may have sent of packages that are not finished; up to
     /// 4 KiB of each are not counted. Above it the client whose package is unfinished for longest
-    /// is kicked with the reason `unfinished`. Default: 16 MiB, so that a crowd that never sends the
-    /// last byte does not cost a package each; never less than the longest package.
+    /// is kicked with the reason `unfinished`. Default: 16 MiB, or 4 KiB for each connection there
+    /// is if that is more: a crowd that never sends the last byte does not cost a package each, and
+    /// a crowd of players that send at the same time is let through. Never less than the longest
+    /// package.
     pub fn max_unfinished(mut self, bytes: usize) -> Self {
-        self.max_unfinished = bytes;
+        self.max_unfinished = Some(bytes);
         self
     }
 
@@ -256,11 +258,11 @@ impl Hybrid {
     /// answers most of all; up to 4 KiB of each are not counted, nor is what several clients are
     /// sent, which is kept once for all. Above it the connection of the client that has left
     /// something unread for longest is closed, without a kick, since that would not be read either.
-    /// Default: 16 MiB, so that a crowd that asks for much and never reads does not cost a
-    /// [`mailbox`](Self::mailbox) each; never less than one mailbox. More where very many clients
-    /// load much at the same time over slow networks.
+    /// Default: 16 MiB, or 16 KiB for each connection there is if that is more: a few that ask for
+    /// much and never read do not cost a [`mailbox`](Self::mailbox) each, and players who all log in
+    /// at once over slow networks are waited for. Never less than one mailbox.
     pub fn max_unread(mut self, bytes: usize) -> Self {
-        self.max_unread = bytes;
+        self.max_unread = Some(bytes);
         self
     }
 
