@@ -9,6 +9,9 @@ use pomelo_protocol::{
 };
 use serde_json::{Value, json};
 
+#[cfg(feature = "gzip")]
+use pomelo_protocol::{Codec, InflateError, RequestId};
+
 use crate::support::*;
 
 /// The reason for which a working server closes on these bytes of a stream.
@@ -483,6 +486,47 @@ fn bodies_fail_when_they_are_read() {
             damaged.decode_or_empty::<Value>(),
             Err(BodyError::Inflate(_))
         ));
+    }
+}
+
+#[cfg(feature = "gzip")]
+#[test]
+fn a_body_inflates_as_far_as_it_may() {
+    let mut client = Codec::default();
+    client.compress_from = Some(0);
+    let id = RequestId::new(1).unwrap();
+    let text = json!("x".repeat(200_000));
+    let request = client.request(&mut Vec::new(), id, "a.b.c", &text);
+    let request = request.unwrap().into_bytes();
+    assert!(request.len() < 2_000);
+    let too_large = InflateError::TooLarge { max: 100_000 };
+    let too_dense = InflateError::TooDense { max_ratio: 100 };
+    for (max, max_ratio, expected) in [
+        (1 << 20, None, Ok(())),
+        (1 << 20, Some(2_000), Ok(())),
+        (100_000, None, Err(too_large)),
+        (1 << 20, Some(100), Err(too_dense)),
+    ] {
+        let mut settings = settings();
+        settings.codec.max_inflated = max;
+        settings.codec.max_inflate_ratio = max_ratio;
+        let mut server = working_server(settings);
+        server.handle_data(at(1), request.clone());
+        let Some(ServerEvent::Request { mut body, .. }) = server.poll_event() else {
+            panic!("no request");
+        };
+        match (body.decode::<Value>(), expected) {
+            (Ok(read), Ok(())) => assert_eq!(read, text),
+            (Err(BodyError::Inflate(error)), Err(expected)) => assert_eq!(error, expected),
+            (read, expected) => panic!("{read:?}, not {expected:?}"),
+        }
+        let mut made = 0;
+        assert_eq!(body.inflate(&mut made), expected);
+        match expected {
+            Ok(()) => assert_eq!(made, 200_002),
+            Err(error) if error == too_large => assert_eq!(made, 100_001),
+            Err(_) => assert!(made < 100_000, "{made}"),
+        }
     }
 }
 
