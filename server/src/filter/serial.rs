@@ -69,7 +69,9 @@ impl Filter for Serial {
         let Some(turn) = request.extensions_mut().remove::<Arc<Turn>>() else {
             return outcome;
         };
-        if outcome.is_ok() && turn.is_over() {
+        // Nobody else has it.
+        let was_over = Arc::into_inner(turn).is_some_and(Turn::end);
+        if outcome.is_ok() && was_over {
             let route = request.route();
             return Err(Error::new(format!("task time out. route:{route}")));
         }
@@ -85,7 +87,7 @@ type Key = (Arc<str>, u64);
 struct Lanes {
     timeout: Duration,
     next_id: AtomicU64,
-    /// Asked three times a request; the keys are not the clients' choice.
+    /// Asked twice a request; the keys are not the clients' choice.
     map: Mutex<HashMap<Key, Lane, RandomState>>,
 }
 
@@ -104,17 +106,23 @@ impl Lanes {
             lanes: Arc::clone(self),
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             key,
+            has_ended: false,
         };
-        let Some((mut called, mut until)) = self.line_up(&turn) else {
-            return turn;
-        };
+        if let Some((called, until)) = self.line_up(&turn) {
+            // Most do not wait, and need not be as large as those that do.
+            Box::pin(self.wait(&turn.key, called, until)).await;
+        }
+        turn
+    }
+
+    async fn wait(&self, key: &Key, mut called: oneshot::Receiver<()>, mut until: Instant) {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut called => return turn,
+                _ = &mut called => return,
                 () = sleep_until(until) => {}
             }
-            until = self.overtake(&turn.key);
+            until = self.overtake(key);
         }
     }
 
@@ -152,16 +160,23 @@ impl Lanes {
         lane.until
     }
 
-    fn leave(&self, turn: &Turn) {
+    /// Calls the next; answers whether that was done because of the time, or would have been.
+    fn leave(&self, turn: &Turn) -> bool {
         let mut map = lock(&self.map);
-        let Some(lane) = map.get_mut(&turn.key) else {
-            return;
+        let Entry::Occupied(mut entry) = map.entry(turn.key.clone()) else {
+            return true;
         };
+        let lane = entry.get_mut();
         if lane.running != turn.id {
             lane.waiting.retain(|(id, _)| *id != turn.id);
-        } else if !lane.call_next(Instant::now() + self.timeout) {
-            map.remove(&turn.key);
+            return true;
         }
+        let now = Instant::now();
+        let is_over = lane.until <= now;
+        if !lane.call_next(now + self.timeout) {
+            entry.remove();
+        }
+        is_over
     }
 }
 
@@ -184,20 +199,22 @@ struct Turn {
     lanes: Arc<Lanes>,
     key: Key,
     id: u64,
+    has_ended: bool,
 }
 
 impl Turn {
-    /// Whether the next was called because of the time, or would have been.
-    fn is_over(&self) -> bool {
-        let map = lock(&self.lanes.map);
-        map.get(&self.key)
-            .is_none_or(|lane| lane.running != self.id || lane.until <= Instant::now())
+    /// Whether the time is over.
+    fn end(mut self) -> bool {
+        self.has_ended = true;
+        self.lanes.leave(&self)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.lanes.leave(self);
+        if !self.has_ended {
+            self.lanes.leave(self);
+        }
     }
 }
 
@@ -219,6 +236,12 @@ mod tests {
 
     fn is_empty(lanes: &Lanes) -> bool {
         lock(&lanes.map).is_empty()
+    }
+
+    fn is_over(turn: &Turn) -> bool {
+        let map = lock(&turn.lanes.map);
+        map.get(&turn.key)
+            .is_none_or(|lane| lane.running != turn.id || lane.until <= Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,10 +291,9 @@ mod tests {
         });
         let (third, waited) = third;
         assert_eq!(waited, 2 * TIMEOUT);
-        assert!(first.is_over() && second.is_over() && !third.is_over());
-        drop((first, second));
+        assert!(first.end() && second.end());
         assert!(!is_empty(&lanes));
-        drop(third);
+        assert!(!third.end());
         assert!(is_empty(&lanes));
     }
 
@@ -310,7 +332,7 @@ mod tests {
                     }
                 }
                 waiting = still;
-                let on_time: Vec<_> = running.iter().filter(|turn| !turn.is_over()).collect();
+                let on_time: Vec<_> = running.iter().filter(|turn| !is_over(turn)).collect();
                 for turn in &on_time {
                     let same = on_time.iter().filter(|other| other.key == turn.key);
                     assert_eq!(same.count(), 1, "seed {seed}");
