@@ -1,11 +1,10 @@
 //! Plain async functions as filters and error handlers, with the extractors of handlers.
 
-use std::future::ready;
 use std::marker::PhantomData;
 
 use super::{Filter, OnError, Running};
 use crate::error::Error;
-use crate::handler::{BoxFuture, FromRequest, IntoReply, Reply, Request};
+use crate::handler::{FromRequest, IntoReply, Reply, Request};
 
 /// What a function that filters may answer: `()`, or a `Result` of it with [`Error`].
 #[diagnostic::on_unimplemented(
@@ -42,7 +41,7 @@ impl IntoVerdict for Result<(), Error> {
 )]
 pub trait BeforeFn<Arguments>: Send + Sync + 'static {
     /// Starts it; it runs when the future is polled.
-    fn call(&self, request: &Request) -> BoxFuture<Result<(), Error>>;
+    fn call(&self, request: &Request) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// An async function that runs after handlers: of the outcome and up to five extractors.
@@ -57,7 +56,7 @@ pub trait AfterFn<Arguments>: Send + Sync + 'static {
         &self,
         request: &Request,
         outcome: Result<Reply, Error>,
-    ) -> BoxFuture<Result<Reply, Error>>;
+    ) -> impl Future<Output = Result<Reply, Error>> + Send;
 }
 
 /// An async function that handles errors: of the [`Error`] and up to five extractors.
@@ -68,7 +67,11 @@ pub trait AfterFn<Arguments>: Send + Sync + 'static {
 )]
 pub trait ErrorFn<Arguments>: Send + Sync + 'static {
     /// Starts it; it runs when the future is polled.
-    fn call(&self, request: &Request, error: Error) -> BoxFuture<Result<Reply, Error>>;
+    fn call(
+        &self,
+        request: &Request,
+        error: Error,
+    ) -> impl Future<Output = Result<Reply, Error>> + Send;
 }
 
 macro_rules! functions_of {
@@ -80,16 +83,14 @@ macro_rules! functions_of {
             $($argument: FromRequest,)*
         {
             #[allow(unused_variables, reason = "a filter without arguments looks at nothing")]
-            fn call(&self, request: &Request) -> BoxFuture<Result<(), Error>> {
-                let take = || Ok(($($argument::from_request(request)?,)*));
-                match take() {
-                    #[allow(non_snake_case, reason = "one name for the type and its value")]
-                    Ok(($($argument,)*)) => {
-                        let running = self($($argument),*);
-                        Box::pin(async move { running.await.into_verdict() })
-                    }
-                    Err(error) => Box::pin(ready(Err(error))),
-                }
+            fn call(
+                &self,
+                request: &Request,
+            ) -> impl Future<Output = Result<(), Error>> + Send {
+                let take = || Ok::<_, Error>(($($argument::from_request(request)?,)*));
+                #[allow(non_snake_case, reason = "one name for the type and its value")]
+                let running = take().map(|($($argument,)*)| self($($argument),*));
+                async move { running?.await.into_verdict() }
             }
         }
 
@@ -104,16 +105,19 @@ macro_rules! functions_of {
                 &self,
                 request: &Request,
                 outcome: Result<Reply, Error>,
-            ) -> BoxFuture<Result<Reply, Error>> {
-                let take = || Ok(($($argument::from_request(request)?,)*));
-                match take() {
-                    #[allow(non_snake_case, reason = "one name for the type and its value")]
-                    Ok(($($argument,)*)) => {
-                        let running = self(outcome, $($argument),*);
-                        Box::pin(async move { running.await.into_reply() })
-                    }
+            ) -> impl Future<Output = Result<Reply, Error>> + Send {
+                let take = || Ok::<_, Error>(($($argument::from_request(request)?,)*));
+                #[allow(non_snake_case, reason = "one name for the type and its value")]
+                let running = match take() {
+                    Ok(($($argument,)*)) => Ok(self(outcome, $($argument),*)),
                     // What failed first is what the client is told.
-                    Err(error) => Box::pin(ready(outcome.and(Err(error)))),
+                    Err(error) => Err(outcome.and(Err(error))),
+                };
+                async move {
+                    match running {
+                        Ok(running) => running.await.into_reply(),
+                        Err(failed) => failed,
+                    }
                 }
             }
         }
@@ -125,16 +129,18 @@ macro_rules! functions_of {
             $($argument: FromRequest,)*
         {
             #[allow(unused_variables, reason = "a handler without arguments looks at nothing")]
-            fn call(&self, request: &Request, error: Error) -> BoxFuture<Result<Reply, Error>> {
+            fn call(
+                &self,
+                request: &Request,
+                error: Error,
+            ) -> impl Future<Output = Result<Reply, Error>> + Send {
                 let take = || Ok::<_, Error>(($($argument::from_request(request)?,)*));
-                match take() {
-                    #[allow(non_snake_case, reason = "one name for the type and its value")]
-                    Ok(($($argument,)*)) => {
-                        let running = self(error, $($argument),*);
-                        Box::pin(async move { running.await.into_reply() })
-                    }
-                    Err(_) => Box::pin(ready(Err(error))),
-                }
+                #[allow(non_snake_case, reason = "one name for the type and its value")]
+                let running = match take() {
+                    Ok(($($argument,)*)) => Ok(self(error, $($argument),*)),
+                    Err(_) => Err(error),
+                };
+                async move { running?.await.into_reply() }
             }
         }
     };
