@@ -35,28 +35,54 @@ impl<'a, 'b> Batch<'a, 'b> {
     }
 }
 
-/// Begins a request or notify of a session of `app`, a frontend, and runs it as far as it goes
-/// without waiting: normally to its end. What is left of it, if anything, is answered, to be polled
-/// until it is done.
+/// A request or notify of a session of `app`, a frontend.
+pub(crate) struct Call<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) session: &'a Session,
+    pub(crate) id: Option<RequestId>,
+    pub(crate) route: Route,
+    pub(crate) body: Body,
+}
+
+impl Call<'_> {
+    /// As filters and handlers see it, made out of the last one of the same client if there is one.
+    #[inline]
+    fn into_request(self, last: &mut Option<Request>) -> &mut Request {
+        let Self {
+            app,
+            session,
+            id,
+            route,
+            body,
+        } = self;
+        match last {
+            Some(last) => {
+                last.renew(id, route, body);
+                last
+            }
+            none => none.insert(Request::of_client(app, session, id, route, body)),
+        }
+    }
+}
+
+/// Begins a call and runs it as far as it goes without waiting: normally to its end. What is left
+/// of it, if anything, is answered, to be polled until it is done.
 pub(crate) fn begin<T: From<()> + 'static>(
     batch: &mut Batch<'_, '_>,
-    app: &App,
-    session: &Session,
-    id: Option<RequestId>,
-    route: Route,
-    body: Body,
+    call: Call<'_>,
 ) -> Option<BoxFuture<T>> {
+    let app = call.app;
     // The fields are looked at only when somebody wants the span.
     let span = tracing::info_span!(
         "request",
         server = app.server_id(),
-        session = session.id(),
-        uid = session.uid().as_ref().map(tracing::field::display),
-        route = &*route,
+        session = call.session.id(),
+        uid = call.session.uid().as_ref().map(tracing::field::display),
+        route = &*call.route,
     );
     let measured = app.metrics().measures().then(Instant::now);
-    let measured = measured.map(|started| (started, app.clone(), route.clone()));
-    let rest = span.in_scope(|| start(batch, app, session, id, route, body));
+    let measured = measured.map(|started| (started, app.clone(), call.route.clone()));
+    let rest = span.in_scope(|| start(batch, call));
     if span.is_none() && measured.is_none() {
         return rest;
     }
@@ -79,25 +105,13 @@ pub(crate) fn begin<T: From<()> + 'static>(
 
 /// A handler of this server without filters around it runs right here: a future of the whole
 /// request is only made if it waits.
-fn start<T: From<()> + 'static>(
-    batch: &mut Batch<'_, '_>,
-    app: &App,
-    session: &Session,
-    id: Option<RequestId>,
-    route: Route,
-    body: Body,
-) -> Option<BoxFuture<T>> {
-    let handler = match app.handlers().get(&route) {
+fn start<T: From<()> + 'static>(batch: &mut Batch<'_, '_>, call: Call<'_>) -> Option<BoxFuture<T>> {
+    let Call { app, session, .. } = call;
+    let handler = match app.handlers().get(&call.route) {
         Some(handler) if handler.is_of(app.server_type()) && !app.filters().are_there() => handler,
-        _ => return general(batch, app, session, id, route, body),
+        _ => return general(batch, call),
     };
-    let request = match &mut batch.last {
-        Some(last) => {
-            last.renew(id, route, body);
-            last
-        }
-        none => none.insert(Request::of_client(app, session, id, route, body)),
-    };
+    let request = call.into_request(&mut batch.last);
     let mut first = || {
         let mut running = handler.start(request);
         match running.as_mut().poll(batch.context) {
@@ -105,14 +119,23 @@ fn start<T: From<()> + 'static>(
             Poll::Pending => Err(running),
         }
     };
-    match catch_unwind(AssertUnwindSafe(&mut first)) {
-        Ok(Ok(outcome)) => answer(app, session, id, &request.route, &outcome),
-        Err(_) => answer(app, session, id, &request.route, &Err(panicked("handler"))),
+    let first = catch_unwind(AssertUnwindSafe(&mut first));
+    let client = Client::of(request, session);
+    match first {
+        Ok(Ok(outcome)) => client.answer(&outcome),
+        Err(_) => client.answer(&Err(panicked("handler"))),
         Ok(Err(running)) => {
             let (app, session, route) = (app.clone(), session.clone(), request.route.clone());
+            let id = request.id;
             return Some(Box::pin(async move {
                 let outcome = shielded("handler", running).await;
-                answer(&app, &session, id, &route, &outcome);
+                let client = Client {
+                    app: &app,
+                    session: &session,
+                    id,
+                    route: &route,
+                };
+                client.answer(&outcome);
                 T::from(())
             }));
         }
@@ -123,43 +146,56 @@ fn start<T: From<()> + 'static>(
 /// With all that there may be.
 fn general<T: From<()> + 'static>(
     batch: &mut Batch<'_, '_>,
-    app: &App,
-    session: &Session,
-    id: Option<RequestId>,
-    route: Route,
-    body: Body,
+    call: Call<'_>,
 ) -> Option<BoxFuture<T>> {
-    let whole = dispatch(app.clone(), session.clone(), id, route, body);
-    let mut whole: BoxFuture<T> = Box::pin(whole.map(T::from));
+    let session = call.session.clone();
+    call.into_request(&mut batch.last);
+    let request = batch.last.take()?;
+    let mut whole = Box::pin(dispatch(request, session));
     match whole.as_mut().poll(batch.context) {
-        Poll::Ready(_) => None,
-        Poll::Pending => Some(whole),
+        Poll::Ready(request) => {
+            batch.last = Some(request);
+            None
+        }
+        Poll::Pending => Some(Box::pin(whole.map(|_| T::from(())))),
     }
 }
 
-/// Runs one request or notify to its end.
-async fn dispatch(app: App, session: Session, id: Option<RequestId>, route: Route, body: Body) {
-    let server_type = match Target::of(&route) {
-        Target::Handler(server_type) => server_type,
-        Target::Silent => return,
-        Target::Attack => return session.kick(Some("attack")),
-        Target::Malformed => {
-            let outcome = Err(Error::new("malformed route"));
-            return respond(&app, &session, id, &route, &outcome);
-        }
-    };
-    let filters = &app.filters().global;
-    let mut request = Request::of_client(&app, &session, id, route.clone(), body);
-    // Filters may ask for the session when a handler has changed it already.
-    request.session();
-    let outcome = match filters.before(&mut request).await {
-        Ok(()) if server_type == app.server_type() => handle_here(&mut request).await,
-        Ok(()) => forward(&request, server_type).await,
-        Err(error) => filters.recover(&mut request, error).await,
-    };
-    answer(&app, &session, id, &route, &outcome);
-    // The client has its answer; nothing that these filters answer reaches it.
-    drop(filters.after(&mut request, outcome).await);
+/// Runs one request or notify to its end, and gives it back.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would hold the request twice"
+)]
+fn dispatch(mut request: Request, session: Session) -> impl Future<Output = Request> {
+    async move {
+        let server_type = match Target::of(&request.route) {
+            Target::Handler(server_type) => server_type,
+            Target::Silent => return request,
+            Target::Attack => {
+                session.kick(Some("attack"));
+                return request;
+            }
+            Target::Malformed => {
+                let outcome = Err(Error::new("malformed route"));
+                Client::of(&request, &session).respond(&outcome);
+                return request;
+            }
+        };
+        let is_here = server_type == request.app.server_type();
+        let app = request.app.clone();
+        let filters = &app.filters().global;
+        // Filters may ask for the session when a handler has changed it already.
+        request.session();
+        let outcome = match filters.before(&mut request).await {
+            Ok(()) if is_here => handle_here(&app, &mut request).await,
+            Ok(()) => forward(&request).await,
+            Err(error) => filters.recover(&mut request, error).await,
+        };
+        Client::of(&request, &session).answer(&outcome);
+        // The client has its answer; nothing that these filters answer reaches it.
+        drop(filters.after(&mut request, outcome).await);
+        request
+    }
 }
 
 /// The server type whose handler a client's route asks for, if it asks for one.
@@ -202,17 +238,22 @@ impl<'a> Target<'a> {
 }
 
 /// On the client's own frontend.
-async fn handle_here(request: &mut Request) -> Result<Reply, Error> {
-    let global = mem::take(&mut request.extensions);
+async fn handle_here(app: &App, request: &mut Request) -> Result<Reply, Error> {
+    let global = (!request.extensions.is_empty()).then(|| mem::take(&mut request.extensions));
     let deadline = request.deadline;
-    let outcome = within(deadline, handle(request)).await;
-    request.extensions = global;
+    let outcome = within(deadline, handle(app, request)).await;
+    match global {
+        Some(global) => request.extensions = global,
+        // The memory stays for the next request.
+        None => request.extensions.clear(),
+    }
     request.deadline = deadline;
     outcome
 }
 
 /// On a backend, through the same door as remote calls.
-async fn forward(request: &Request, server_type: &str) -> Result<Reply, Error> {
+async fn forward(request: &Request) -> Result<Reply, Error> {
+    let server_type = server_type(&request.route).unwrap_or_default();
     // A frontend has no msgRemote: requests to another frontend type fail.
     if request.app.topology_now().is_frontend(server_type) {
         return Err(Error::new("the route is of another frontend type"));
@@ -223,9 +264,8 @@ async fn forward(request: &Request, server_type: &str) -> Result<Reply, Error> {
     within(Some(deadline), rpc.forward(request, server_type)).await
 }
 
-/// Local filters and the handler, on the server that has them.
-pub(crate) async fn handle(request: &mut Request) -> Result<Reply, Error> {
-    let app = request.app.clone();
+/// Local filters and the handler, on `app`, the server that has them.
+pub(crate) async fn handle(app: &App, request: &mut Request) -> Result<Reply, Error> {
     let filters = &app.filters().local;
     let mut outcome = match filters.before(request).await {
         Ok(()) => call(request).await,
@@ -260,95 +300,103 @@ fn within(
     }
 }
 
-/// Counts a failure and sends the answer.
-fn answer(
-    app: &App,
-    session: &Session,
+/// Who asked, and so who gets the answer.
+#[derive(Clone, Copy)]
+struct Client<'a> {
+    app: &'a App,
+    session: &'a Session,
     id: Option<RequestId>,
-    route: &Route,
-    outcome: &Result<Reply, Error>,
-) {
-    if outcome.is_err() {
-        app.metrics().failed(route);
-    }
-    respond(app, session, id, route, outcome);
+    route: &'a Route,
 }
 
-/// Sends the answer, unless it was a notify: that one never gets any.
-fn respond(
-    app: &App,
-    session: &Session,
-    id: Option<RequestId>,
-    route: &Route,
-    outcome: &Result<Reply, Error>,
-) {
-    if let Err(error) = outcome {
-        tracing::debug!(route = &**route, session = session.id(), %error, "request failed");
-    }
-    let Some(id) = id else { return };
-    let asked = Asked {
-        codec: &session.tables().codec,
-        id,
-        route,
-    };
-    let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
-    let mut send = |frame: FrameRef<'_>| {
-        // Schedulers and their selectors are the application's code, too.
-        let schedule = AssertUnwindSafe(|| schedule(app, session, id, route, options, frame));
-        match catch_unwind(schedule) {
-            // A session that closed meanwhile takes no answer, and its mailbox counts what it
-            // refuses.
-            Ok(Ok(()) | Err(PushError::Closed | PushError::Full)) => {}
-            Ok(Err(error)) => tracing::warn!(route = &**route, %error, "response is lost"),
-            Err(_) => tracing::error!(route = &**route, "push scheduler panicked"),
+impl<'a> Client<'a> {
+    fn of(request: &'a Request, session: &'a Session) -> Self {
+        Self {
+            app: &request.app,
+            session,
+            id: request.id,
+            route: &request.route,
         }
-    };
-    let sent = match outcome {
-        // How a reply is written is the application's code, too.
-        Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.respond(asked, &mut send)))
-            .unwrap_or_else(|_| asked.respond(&code_500(), &mut send)),
-        Err(error) => asked.respond(&error.to_body(), &mut send),
-    };
-    let sent = match sent {
-        Ok(()) => Ok(()),
-        // A response that does not fit its schema has an empty body.
-        Err(CodecError::Misfit(_)) => match asked.codec.empty_response(id) {
-            Ok(frame) => {
-                send(frame.borrowed());
-                Ok(())
+    }
+
+    /// Counts a failure and sends the answer.
+    fn answer(self, outcome: &Result<Reply, Error>) {
+        if outcome.is_err() {
+            self.app.metrics().failed(self.route);
+        }
+        self.respond(outcome);
+    }
+
+    /// Sends the answer, unless it was a notify: that one never gets any.
+    fn respond(self, outcome: &Result<Reply, Error>) {
+        let Self { session, route, .. } = self;
+        if let Err(error) = outcome {
+            tracing::debug!(route = &**route, session = session.id(), %error, "request failed");
+        }
+        let Some(id) = self.id else { return };
+        let asked = Asked {
+            codec: &session.tables().codec,
+            id,
+            route,
+        };
+        let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
+        let mut send = |frame: FrameRef<'_>| {
+            // Schedulers and their selectors are the application's code, too.
+            let schedule = AssertUnwindSafe(|| self.schedule(id, options, frame));
+            match catch_unwind(schedule) {
+                // A session that closed meanwhile takes no answer, and its mailbox counts what it
+                // refuses.
+                Ok(Ok(()) | Err(PushError::Closed | PushError::Full)) => {}
+                Ok(Err(error)) => tracing::warn!(route = &**route, %error, "response is lost"),
+                Err(_) => tracing::error!(route = &**route, "push scheduler panicked"),
             }
-            Err(error) => Err(error.into()),
-        },
-        Err(error) => {
-            tracing::warn!(route = &**route, %error, "response cannot be encoded");
-            asked.respond(&code_500(), &mut send)
+        };
+        let sent = match outcome {
+            // How a reply is written is the application's code, too.
+            Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.respond(asked, &mut send)))
+                .unwrap_or_else(|_| asked.respond(&code_500(), &mut send)),
+            Err(error) => asked.respond(&error.to_body(), &mut send),
+        };
+        let sent = match sent {
+            Ok(()) => Ok(()),
+            // A response that does not fit its schema has an empty body.
+            Err(CodecError::Misfit(_)) => match asked.codec.empty_response(id) {
+                Ok(frame) => {
+                    send(frame.borrowed());
+                    Ok(())
+                }
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => {
+                tracing::warn!(route = &**route, %error, "response cannot be encoded");
+                asked.respond(&code_500(), &mut send)
+            }
+        };
+        if let Err(error) = sent {
+            tracing::warn!(route = &**route, %error, "response is lost");
         }
-    };
-    if let Err(error) = sent {
-        tracing::warn!(route = &**route, %error, "response is lost");
     }
-}
 
-/// Through the frontend's push scheduler, so that answers keep their order among pushes.
-fn schedule(
-    app: &App,
-    session: &Session,
-    id: RequestId,
-    route: &Route,
-    options: &Value,
-    frame: FrameRef<'_>,
-) -> Result<(), PushError> {
-    if app.pushes_at_once() {
-        return session.answer(frame);
+    /// Through the frontend's push scheduler, so that answers keep their order among pushes.
+    fn schedule(
+        self,
+        id: RequestId,
+        options: &Value,
+        frame: FrameRef<'_>,
+    ) -> Result<(), PushError> {
+        if self.app.pushes_at_once() {
+            return self.session.answer(frame);
+        }
+        let outbound = Outbound {
+            kind: OutboundKind::Response,
+            id: Some(id),
+            route: self.route,
+            options,
+        };
+        self.app
+            .scheduler(&outbound)?
+            .schedule(&outbound, frame.to_frame(), self.session)
     }
-    let outbound = Outbound {
-        kind: OutboundKind::Response,
-        id: Some(id),
-        route,
-        options,
-    };
-    app.scheduler(&outbound)?
-        .schedule(&outbound, frame.to_frame(), session)
 }
 
 #[cfg(test)]
@@ -359,7 +407,7 @@ mod tests {
     /// another `async fn` doubles it unnoticed.
     #[test]
     fn a_request_is_not_large() {
-        fn size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+        fn size<A, B, F>(_: fn(A, B) -> F) -> usize {
             size_of::<F>()
         }
         assert!(size(dispatch) <= 1_280, "{}", size(dispatch));

@@ -12,7 +12,7 @@ use pomelo_protocol::{Body, HandshakeRequest, InflateError, RequestId, Route, Se
 use super::coder;
 use super::{Done, Driver, Turn};
 use crate::connector::Refused;
-use crate::dispatch;
+use crate::dispatch::{self, Call};
 use crate::handler::BoxFuture;
 use crate::metrics::Cut;
 
@@ -70,14 +70,14 @@ impl Driver {
             Some(_) => turn.traffic.requests += 1,
             None => turn.traffic.notifies += 1,
         }
-        let rest = dispatch::begin(
-            &mut turn.batch,
-            self.counted.app(),
+        let call = Call {
+            app: self.counted.app(),
             session,
             id,
             route,
             body,
-        );
+        };
+        let rest = dispatch::begin(&mut turn.batch, call);
         if let Some(rest) = rest {
             self.running.push(rest);
         }

@@ -50,8 +50,9 @@ impl Engine {
                     true => session.clone(),
                     false => session.fork(),
                 });
-                let mut there = request.forwarded(request.app.server(server)?, session, body);
-                dispatch::handle(&mut there).await
+                let app = request.app.server(server)?;
+                let mut there = request.forwarded(app.clone(), session, body);
+                dispatch::handle(&app, &mut there).await
             }
         }
     }

@@ -60,7 +60,7 @@ struct Copy {
 
 impl RequestSession {
     pub(super) fn here(session: &Session) -> Self {
-        let SessionData { uid, settings, .. } = session.export();
+        let (uid, settings) = session.snapshot();
         Self {
             inner: Arc::new(Inner {
                 original: Original::Here(session.clone()),

@@ -384,6 +384,12 @@ impl Session {
         }
     }
 
+    /// What a request's copy of the session has of its own.
+    pub(super) fn snapshot(&self) -> (Option<Uid>, Arc<Map<String, Value>>) {
+        let state = lock(&self.inner.state);
+        (state.uid.clone(), Arc::clone(&state.settings))
+    }
+
     pub(crate) fn shared_frontend_id(&self) -> Arc<str> {
         Arc::clone(&self.inner.frontend.id)
     }
