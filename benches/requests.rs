@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case {
         name: "typed JSON",
         route: "connector.entryHandler.echo",
@@ -50,7 +50,13 @@ const CASES: [Case; 5] = [
         name: "two local filters",
         route: "filtered.entryHandler.echo",
         depth: 16,
-        baseline: (13.1, 10_560),
+        baseline: (10.2, 9_550),
+    },
+    Case {
+        name: "serial and time",
+        route: "timed.entryHandler.echo",
+        depth: 16,
+        baseline: (12.2, 10_420),
     },
     Case {
         name: "typed JSON",
@@ -223,12 +229,15 @@ async fn connect(route: &str) -> Result<(Running, TcpStream), Error> {
         "filtered": [
             {"id": "filtered", "host": "127.0.0.1", "clientPort": 0, "frontend": true}
         ],
+        "timed": [
+            {"id": "timed", "host": "127.0.0.1", "clientPort": 0, "frontend": true}
+        ],
     }});
     let hybrid = Hybrid::new().rate_limit(None::<RateLimit>);
     let running = App::builder()
         .env("bench")
         .config(Config::from_servers(&servers, "bench")?)
-        .configure("all", "connector|filtered", move |server| {
+        .configure("all", "connector|filtered|timed", move |server| {
             server.connector(hybrid.clone())
         })
         .configure("all", "filtered", |server| {
@@ -236,10 +245,16 @@ async fn connect(route: &str) -> Result<(Running, TcpStream), Error> {
                 .filter(filters::Serial::default())
                 .before(async |session: RequestSession| drop(session.uid()))
         })
+        .configure("all", "timed", |server| {
+            server
+                .filter(filters::Serial::default())
+                .filter(filters::Time::new())
+        })
         .handler("connector.entryHandler.echo", echo)
         .handler("connector.entryHandler.raw", raw)
         .handler("connector.entryHandler.waits", waits)
         .handler("filtered.entryHandler.echo", echo)
+        .handler("timed.entryHandler.echo", echo)
         .start()
         .await?;
     let addresses = running.addresses();
