@@ -1,7 +1,7 @@
 //! Where the sessions of one frontend are found, in shards.
 //!
 //! Messages touch no map here: a request has its session in hand, and only a push by uid looks one
-//! shard up. A session's own lock is taken before that of a shard, never the other way round, and
+//! shard up, that to a channel once for each member. A session's own lock is taken before that of a shard, never the other way round, and
 //! nothing of the user's runs under either.
 
 use std::borrow::Borrow;
