@@ -95,11 +95,13 @@ pub(super) fn front_of(
     let longest = usize::try_from(longest).unwrap_or(usize::MAX);
     let unfinished = Room::new(Bound {
         given: hybrid.max_unfinished,
+        few: 12 << 20,
         share: 4 << 10,
         least: longest,
     });
     let unread = Room::new(Bound {
         given: hybrid.max_unread,
+        few: 8 << 20,
         share: 16 << 10,
         least: hybrid.mailbox.bytes,
     });

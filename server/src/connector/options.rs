@@ -245,8 +245,9 @@ impl Hybrid {
 
     /// How many bytes all clients together may have sent of packages that are not finished; up to
     /// 4 KiB of each are not counted. Above it the client whose package is unfinished for longest
-    /// is kicked with the reason `unfinished`. Default: 16 MiB, or 4 KiB for each connection there
-    /// is if that is more: a crowd that never sends the last byte does not cost a package each, and
+    /// is kicked with the reason `unfinished`. Default: 12 MiB, or 4 KiB for each connection there
+    /// is if that is more: a crowd that never sends the last byte does not cost a package each (nor,
+    /// with what [`max_unread`](Self::max_unread) allows and an allocator needs besides, 32 MB), and
     /// a crowd of players that send at the same time is let through. Never less than the longest
     /// package.
     pub fn max_unfinished(mut self, bytes: usize) -> Self {
@@ -258,7 +259,7 @@ impl Hybrid {
     /// answers most of all; up to 4 KiB of each are not counted, nor is what several clients are
     /// sent, which is kept once for all. Above it the connection of the client that has left
     /// something unread for longest is closed, without a kick, since that would not be read either.
-    /// Default: 16 MiB, or 16 KiB for each connection there is if that is more: a few that ask for
+    /// Default: 8 MiB, or 16 KiB for each connection there is if that is more: a few that ask for
     /// much and never read do not cost a [`mailbox`](Self::mailbox) each, and players who all log in
     /// at once over slow networks are waited for. Never less than one mailbox.
     pub fn max_unread(mut self, bytes: usize) -> Self {

@@ -19,6 +19,8 @@ pub(crate) const FREE: usize = 4 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) given: Option<usize>,
+    /// However few connections there are.
+    pub(crate) few: usize,
     /// For each connection there is, unless a limit is given.
     pub(crate) share: usize,
     /// What one client may need.
@@ -26,11 +28,8 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// However few connections there are.
-    const FEW: usize = 16 << 20;
-
     fn limit(self, connections: usize) -> usize {
-        let grown = || connections.saturating_mul(self.share).max(Self::FEW);
+        let grown = || connections.saturating_mul(self.share).max(self.few);
         self.given.unwrap_or_else(grown).max(self.least)
     }
 }
@@ -191,6 +190,7 @@ mod tests {
     fn given(limit: usize, least: usize) -> Bound {
         Bound {
             given: Some(limit),
+            few: 1 << 30,
             share: 1 << 20,
             least,
         }
@@ -200,6 +200,7 @@ mod tests {
     fn room_grows_with_the_crowd_unless_it_is_given() {
         let grown = Bound {
             given: None,
+            few: 16 << 20,
             share: 4096,
             least: 1 << 20,
         };
