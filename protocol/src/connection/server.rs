@@ -85,9 +85,9 @@ pub struct ServerConnection {
     settings: Arc<ServerSettings>,
     link: Link,
     state: State,
-    /// Until when the client must have acknowledged; then until when it must have sent something,
-    /// if heartbeats are agreed on.
-    deadline: Option<Instant>,
+    /// When the connection began; from the acknowledgement on when the client last gave a sign of
+    /// life. The deadline is counted from it when somebody asks: signs of life are many.
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl ServerConnection {
         Self {
             link: Link::new(now, settings.config.max_handshake),
             state: State::Start,
-            deadline: Some(now + settings.config.handshake_timeout),
+            since: now,
             settings,
         }
     }
@@ -132,7 +132,7 @@ impl ServerConnection {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.link.now = self.link.now.max(now);
         if self
-            .deadline
+            .deadline()
             .is_none_or(|deadline| self.link.now < deadline)
         {
             return;
@@ -268,7 +268,7 @@ impl ServerConnection {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` after the end and
     /// while no heartbeats are agreed on.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline.filter(|_| self.link.is_open())
+        self.deadline().filter(|_| self.link.is_open())
     }
 
     /// Whether the client has acknowledged and the connection has not ended.
@@ -291,7 +291,7 @@ impl ServerConnection {
         if matches!(self.state, State::Working)
             && (package.kind == PackageKind::Heartbeat || !self.settings.config.strict_heartbeat)
         {
-            self.alive();
+            self.since = self.link.now;
         }
         match (package.kind, &self.state) {
             (PackageKind::Handshake, State::Start) => {
@@ -310,15 +310,15 @@ impl ServerConnection {
                 self.link
                     .decoder
                     .set_max_body(self.settings.config.max_package);
-                self.alive();
-                if self.deadline.is_some() {
+                self.since = self.link.now;
+                if self.settings.patience().is_some() {
                     self.link.outbox.push_control(Frame::heartbeat());
                 }
                 return Some(ServerEvent::Ready);
             }
             (PackageKind::Heartbeat, State::Working) => {
                 // A peer that sends heartbeats without reading the answers gets no more of them.
-                if self.deadline.is_some() {
+                if self.settings.patience().is_some() {
                     let _ = self
                         .link
                         .outbox
@@ -342,10 +342,16 @@ impl ServerConnection {
         None
     }
 
-    /// The client has its whole time again.
-    fn alive(&mut self) {
-        let patience = self.settings.patience();
-        self.deadline = patience.map(|patience| self.link.now + patience);
+    /// Until when the client must have acknowledged; then until when it must have sent something,
+    /// if heartbeats are agreed on.
+    fn deadline(&self) -> Option<Instant> {
+        let patience = match self.state {
+            State::Working => self.settings.patience()?,
+            State::Start | State::Deciding(_) | State::AwaitAck => {
+                self.settings.config.handshake_timeout
+            }
+        };
+        Some(self.since + patience)
     }
 
     fn message(&mut self, data: Bytes) -> Option<ServerEvent> {

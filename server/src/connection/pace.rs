@@ -57,8 +57,11 @@ impl Driver {
         [machine, self.idle_until()].into_iter().flatten().min()
     }
 
-    /// What time has done; nothing when it is early.
+    /// What time has done.
     pub(super) fn on_time(&mut self, turn: &Turn<'_, '_>) {
+        if self.timer.is_none() && self.armed.is_some_and(|armed| turn.now < armed) {
+            return;
+        }
         self.machine.handle_timeout(turn.now);
         if self.throttled.is_some_and(|until| turn.now >= until) {
             self.throttled = None;
