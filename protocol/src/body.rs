@@ -174,10 +174,15 @@ impl Body {
     /// # Errors
     /// [`InflateError`]. The body then stays as it is, and one that is damaged is not inflated
     /// again to find that out.
+    #[inline]
     pub fn inflate(&mut self, made: &mut usize) -> Result<(), InflateError> {
-        let Packing::Packed(limits) = self.packing else {
-            return Ok(());
-        };
+        match self.packing {
+            Packing::Packed(limits) => self.unpack(limits, made),
+            Packing::Plain | Packing::Damaged => Ok(()),
+        }
+    }
+
+    fn unpack(&mut self, limits: gzip::Limits, made: &mut usize) -> Result<(), InflateError> {
         match gzip::inflate_counted(&self.bytes, limits, made) {
             Ok(Cow::Borrowed(_)) => {}
             Ok(Cow::Owned(plain)) => self.bytes = plain.into(),
