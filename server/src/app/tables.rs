@@ -102,7 +102,7 @@ pub(super) fn front_of(
     let unread = Room::new(Bound {
         given: hybrid.max_unread,
         few: 8 << 20,
-        share: 32 << 10,
+        share: 64 << 10,
         least: hybrid.mailbox.bytes,
     });
     let origin = Instant::now();

@@ -259,7 +259,7 @@ impl Hybrid {
     /// answers most of all; up to 4 KiB of each are not counted, nor is what several clients are
     /// sent, which is kept once for all. Above it the connection of the client that has left
     /// something unread for longest is closed, without a kick, since that would not be read either.
-    /// Default: 8 MiB, or 32 KiB for each connection there is if that is more: a few that ask for
+    /// Default: 8 MiB, or 64 KiB for each connection there is if that is more: a few that ask for
     /// much and never read do not cost a [`mailbox`](Self::mailbox) each, and players who all log in
     /// at once over slow networks are waited for. Never less than one mailbox.
     pub fn max_unread(mut self, bytes: usize) -> Self {
