@@ -471,13 +471,7 @@ impl Queue {
         let Some(held) = self.held.take() else {
             return false;
         };
-        if held.batch {
-            self.out.push_joined(held.frames);
-        } else {
-            held.frames
-                .into_iter()
-                .for_each(|frame| self.out.push(frame));
-        }
+        self.out.push_all(held.frames, held.batch);
         true
     }
 

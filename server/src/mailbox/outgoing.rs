@@ -110,9 +110,10 @@ impl Outgoing {
         });
     }
 
-    /// Puts frames behind what waits; on WebSocket in one message, with one head in place of many.
-    pub(super) fn push_joined(&mut self, frames: Vec<Frame>) {
-        if self.websocket && frames.len() > 1 {
+    /// Puts frames behind what waits; `joined` on WebSocket in one message, with one head in place
+    /// of many.
+    pub(super) fn push_all(&mut self, frames: Vec<Frame>, joined: bool) {
+        if joined && self.websocket && frames.len() > 1 {
             let len = frames.iter().map(Frame::len).sum();
             self.push_raw(Frame::websocket_head(len));
             for frame in frames {
@@ -386,14 +387,14 @@ mod tests {
             out.set_websocket();
             let frames = vec![data(&vec![7; len.into()]); count];
             let packages = data(&vec![7; len.into()]).as_bytes().repeat(count);
-            out.push_joined(frames);
+            out.push_all(frames, true);
             let expected = [head, &packages].concat();
             assert_eq!(out.bytes(), expected.len());
             assert_eq!(written(&mut out, usize::MAX, 9), expected);
             assert_eq!(out.bytes(), 0);
         }
         let mut out = Outgoing::default();
-        out.push_joined(vec![data(b"1"), data(b"2")]);
+        out.push_all(vec![data(b"1"), data(b"2")], true);
         let expected = [b"1", b"2"].map(|body| data(body).as_bytes().to_vec());
         assert_eq!(
             written(&mut out, usize::MAX, 9),
