@@ -130,9 +130,16 @@ pub mod rpc_filters {
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
+
 /// Locks; what a panic elsewhere left behind is whole, since no user code runs under our locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many threads work on the tasks of this runtime.
+fn workers() -> usize {
+    Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers())
 }
 
 /// The samples of the guide, which is outside the package: only tests may look for it.

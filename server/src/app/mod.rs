@@ -29,7 +29,7 @@ use self::tables::Place;
 
 use crate::channel::ChannelService;
 use crate::config::Config;
-use crate::connector::{Deadlines, Hybrid, Room};
+use crate::connector::{Deadlines, Hybrid, Queue, Room};
 use crate::cron::{Clock, Crons};
 use crate::error::{PushError, RpcError};
 use crate::events::{Event, Events};
@@ -91,6 +91,8 @@ pub(crate) struct Front {
     /// What clients alone make the server keep and do not read.
     pub(crate) unread: Room<Session>,
     pub(crate) deadlines: Deadlines,
+    /// Where connections that have much to do wait for a turn.
+    pub(crate) queue: Queue,
     /// Time zero of the state machines.
     pub(crate) origin: Instant,
 }

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::{App, Front};
 use crate::config::Config;
-use crate::connector::{Bound, Deadlines, Hybrid, MESSAGE_ROOM, Room};
+use crate::connector::{Bound, Deadlines, Hybrid, MESSAGE_ROOM, Queue, Room};
 use crate::error::StartError;
 use crate::handler::Table;
 use crate::push::PushSchedulers;
+use crate::workers;
 
 /// Where the files of the configuration are.
 #[derive(Debug)]
@@ -110,6 +111,7 @@ pub(super) fn front_of(
         unfinished,
         unread,
         deadlines: Deadlines::new(origin),
+        queue: Queue::new(workers()),
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),
         schedulers,

@@ -5,7 +5,7 @@ use std::mem;
 
 use pomelo_protocol::{CloseReason, ServerEvent};
 
-use super::{Done, Driver, Early, Turn};
+use super::{Done, Driver, Early, PROMPT, Turn};
 use crate::connector::{FREE, Input, Transport, return_buffer, take_buffer};
 use crate::mailbox::{Ending, Look, Outgoing};
 use crate::session::Session;
@@ -17,6 +17,7 @@ impl Driver {
         // Until others have given back what they were told to, those who have much wait, and the
         // rest goes on with a little at a time.
         let most = match (self.front.unfinished.is_full(), self.places.unfinished) {
+            (false, _) if turn.queued.is_none() => PROMPT,
             (false, _) => buffer.len(),
             (true, None) => FREE,
             (true, Some(_)) => return return_buffer(buffer),
@@ -125,7 +126,8 @@ impl Driver {
             // The end of the connection is an event, too, and does not wait for handlers.
             // Answers to what came in one read may be many times as long as that.
             self.behind = self.is_blocked() && self.machine.is_working();
-            let held = self.is_held() && self.machine.is_working();
+            let waits = self.is_held() || self.ticket.is_some() || turn.events == 0;
+            let held = waits && self.machine.is_working();
             let event = if held || self.behind {
                 None
             } else {
@@ -134,6 +136,7 @@ impl Driver {
             // Before what the event causes: it may be behind a heartbeat.
             self.transmit(turn);
             let Some(event) = event else { return };
+            turn.events = turn.events.saturating_sub(1);
             self.handle(event, turn);
         }
     }

@@ -27,7 +27,7 @@ pub(crate) use self::counted::Counted;
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, FREE, Place, Socket, Stopping, Told, Transport, Used, open, with_buffer,
+    CloseMethod, FREE, Place, Socket, Stopping, Ticket, Told, Transport, Used, open, with_buffer,
 };
 use crate::dispatch::Batch;
 use crate::mailbox::{Ending, Outgoing, Settled, Waiting};
@@ -37,6 +37,13 @@ use crate::session::Owned;
 /// Above this many bytes that the socket did not take the peer is not read any more, and what it
 /// has sent waits.
 const MAX_OUTGOING: usize = 64 * 1024;
+
+/// Whoever has sent more than this many bytes waits for a turn before the rest is read.
+const PROMPT: usize = 4 * 1024;
+
+/// Whoever has caused more than this many events, most of them requests, waits for a turn before
+/// the rest is worked off.
+const EVENTS: u32 = 32;
 
 /// Runs a connection to its end.
 ///
@@ -76,7 +83,7 @@ async fn opened(
         tokio::select! {
             biased;
             () = stop.ordered() => Err(Refusal::Stopping),
-            opened = tokio::time::timeout(limit, open(stream, peer, &front.hybrid)) => {
+            opened = tokio::time::timeout(limit, open(stream, peer, &front.hybrid, &front.queue)) => {
                 opened.unwrap_or(Err(Refusal::Timeout))
             }
         }
@@ -119,6 +126,7 @@ async fn opened(
         cut: None,
         places: Places::default(),
         behind: false,
+        ticket: None,
         counted,
         timer: None,
         armed: None,
@@ -153,6 +161,11 @@ struct Turn<'a, 'b> {
     nanos: u64,
     /// What is not in the server's numbers yet.
     traffic: Traffic,
+    /// The place in the queue that has led to this turn: others have had theirs, and more may be
+    /// read.
+    queued: Option<Ticket>,
+    /// How many events may still be worked off.
+    events: u32,
 }
 
 struct Driver {
@@ -190,6 +203,8 @@ struct Driver {
     places: Places,
     /// What came is not worked off, because the client does not take the answers.
     behind: bool,
+    /// Its place among those that wait, since it has much to do.
+    ticket: Option<Ticket>,
     counted: Counted,
     /// Wakes the task for what is seldom waited for.
     timer: Option<Pin<Box<Sleep>>>,
@@ -219,6 +234,10 @@ impl Driver {
             now: Instant::from_origin(since),
             nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
             traffic: Traffic::default(),
+            queued: self
+                .ticket
+                .take_if(|ticket| self.front.queue.is_served(*ticket)),
+            events: EVENTS,
         };
         self.attend(&mut turn);
         let first = self.early.as_mut().map(|early| mem::take(&mut early.first));
@@ -228,13 +247,16 @@ impl Driver {
             self.look_after_unfinished(&turn);
         }
         let ended = self.turn(&mut turn);
+        if let Some(ticket) = turn.queued {
+            self.front.queue.done(ticket, self.front.now());
+        }
         self.app().metrics().add(&mut turn.traffic);
         self.counted.running(self.running.len());
         ended
     }
 
-    /// Everything that can be done now. Reads at most once, so that a peer that never stops
-    /// sending is one among others.
+    /// Everything that can be done now. Reads at most once and works off so many events, so that a
+    /// peer that never stops sending is one among others.
     fn turn(&mut self, turn: &mut Turn<'_, '_>) -> Poll<()> {
         if let Some(early) = &mut self.early {
             // It is the flag that counts; this only wakes the task.
@@ -251,7 +273,7 @@ impl Driver {
             self.cut(Cut::Unfinished);
         }
         self.finish_calls(turn);
-        if self.may_read() {
+        if self.may_read() && (turn.queued.is_some() || self.is_prompt()) {
             self.read(turn);
         }
         self.on_time(turn);
@@ -293,13 +315,20 @@ impl Driver {
         }
         self.arm(turn);
         // What is ready again already has its turn after others.
-        let readable = self.may_read() && self.socket.poll_readable(turn.batch.context).is_ready();
-        let writable =
-            !self.is_flushed() && self.socket.poll_writable(turn.batch.context).is_ready();
-        if readable || writable {
+        let more = self.may_read() && self.socket.poll_readable(turn.batch.context).is_ready();
+        if self.ticket.is_none() && self.closed.is_none() && (more || turn.events == 0) {
+            self.ticket = Some(self.front.queue.enter(turn.batch.context.waker()));
+        }
+        if !self.is_flushed() && self.socket.poll_writable(turn.batch.context).is_ready() {
             turn.batch.context.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// Whether it is read without a place in the queue: it has a session, and has finished what it
+    /// began to send.
+    fn is_prompt(&self) -> bool {
+        self.early.is_none() && self.machine.unfinished() + self.transport.unfinished() == 0
     }
 
     fn finish_calls(&mut self, turn: &mut Turn<'_, '_>) {
@@ -452,7 +481,7 @@ impl Driver {
     }
 
     fn may_read(&self) -> bool {
-        self.closed.is_none() && !self.is_held() && !self.is_blocked()
+        self.closed.is_none() && self.ticket.is_none() && !self.is_held() && !self.is_blocked()
     }
 
     /// Whether the client takes too little to be given more.

@@ -39,6 +39,15 @@ pub(crate) async fn serve(
             }
         });
     }
+    let lanes = app.front().map_or(0, |front| front.queue.lanes());
+    for lane in 0..lanes {
+        let app = app.clone();
+        helpers.spawn(async move {
+            if let Some(front) = app.front() {
+                front.queue.run(lane, || front.now()).await;
+            }
+        });
+    }
     helpers.spawn({
         let app = app.clone();
         async move {

@@ -11,12 +11,12 @@ use super::http::{self, Head};
 use super::proxy::{self, Header};
 use super::socket::Socket;
 use super::transport::{MESSAGE_ROOM, Transport};
-use super::{Hybrid, Network};
+use super::{Hybrid, Network, Queue};
 use crate::mailbox::Outgoing;
 use crate::metrics::Refusal;
 
 /// One read takes at most this much; the buffer belongs to the worker thread, not the connection.
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 16 * 1024;
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -37,6 +37,7 @@ pub(crate) async fn open(
     stream: TcpStream,
     peer: SocketAddr,
     hybrid: &Hybrid,
+    queue: &Queue,
 ) -> Result<Opened, Refusal> {
     let mut socket = Socket::new(stream);
     let mut bytes = Vec::new();
@@ -45,16 +46,18 @@ pub(crate) async fn open(
         if !trusts(&hybrid.trusted_proxies, peer) {
             return Err(Refusal::FirstBytes);
         }
-        client = proxied(&mut socket, &mut bytes).await?.unwrap_or(peer);
+        client = proxied(&mut socket, &mut bytes, queue)
+            .await?
+            .unwrap_or(peer);
     }
     if hybrid.hosts.refuses(client.ip()).await {
         return Err(Refusal::Blacklist);
     }
     if bytes.is_empty() {
-        read_more(&mut socket, &mut bytes).await?;
+        read_more(&mut socket, &mut bytes, queue).await?;
     }
     if bytes.first() == Some(&TLS_HANDSHAKE) {
-        (socket, bytes) = secured(socket, bytes, hybrid).await?;
+        (socket, bytes) = secured(socket, bytes, hybrid, queue).await?;
     } else if hybrid.needs_tls() {
         return Err(Refusal::FirstBytes);
     }
@@ -73,7 +76,7 @@ pub(crate) async fn open(
                 first: bytes,
             })
         }
-        Some(b'A'..=b'Z') => upgrade(socket, bytes, client, hybrid).await,
+        Some(b'A'..=b'Z') => upgrade(socket, bytes, client, hybrid, queue).await,
         _ => Err(Refusal::FirstBytes),
     }
 }
@@ -83,9 +86,13 @@ fn trusts(proxies: &[Network], peer: SocketAddr) -> bool {
 }
 
 /// The address in the header that must come first; the header is taken off.
-async fn proxied(socket: &mut Socket, bytes: &mut Vec<u8>) -> Result<Option<SocketAddr>, Refusal> {
+async fn proxied(
+    socket: &mut Socket,
+    bytes: &mut Vec<u8>,
+    queue: &Queue,
+) -> Result<Option<SocketAddr>, Refusal> {
     loop {
-        read_more(socket, bytes).await?;
+        read_more(socket, bytes, queue).await?;
         match proxy::read(bytes) {
             Header::Incomplete => {}
             Header::Complete { client, len } => {
@@ -103,6 +110,7 @@ async fn secured(
     socket: Socket,
     first: Vec<u8>,
     hybrid: &Hybrid,
+    queue: &Queue,
 ) -> Result<(Socket, Vec<u8>), Refusal> {
     let tls = hybrid.tls.as_ref().ok_or(Refusal::FirstBytes)?;
     let mut socket = socket.into_tls(tls, first)?;
@@ -110,7 +118,7 @@ async fn secured(
     // What came with the first bytes may be all that comes for now.
     match with_buffer(|buffer| take(&mut socket, buffer, &mut bytes)) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            read_more(&mut socket, &mut bytes).await?;
+            read_more(&mut socket, &mut bytes, queue).await?;
         }
         Ok(read) if read > 0 => {}
         _ => return Err(Refusal::Transport),
@@ -120,7 +128,12 @@ async fn secured(
 
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unused_async, reason = "the same as with TLS")]
-async fn secured(_: Socket, _: Vec<u8>, _: &Hybrid) -> Result<(Socket, Vec<u8>), Refusal> {
+async fn secured(
+    _: Socket,
+    _: Vec<u8>,
+    _: &Hybrid,
+    _: &Queue,
+) -> Result<(Socket, Vec<u8>), Refusal> {
     Err(Refusal::FirstBytes)
 }
 
@@ -129,6 +142,7 @@ async fn upgrade(
     mut bytes: Vec<u8>,
     peer: SocketAddr,
     hybrid: &Hybrid,
+    queue: &Queue,
 ) -> Result<Opened, Refusal> {
     let mut out = Outgoing::default();
     let real_ip = hybrid
@@ -137,7 +151,7 @@ async fn upgrade(
         .filter(|_| trusts(&hybrid.trusted_proxies, peer));
     loop {
         match http::read(&bytes, real_ip, &hybrid.trusted_proxies) {
-            Head::Incomplete => read_more(&mut socket, &mut bytes).await?,
+            Head::Incomplete => read_more(&mut socket, &mut bytes, queue).await?,
             Head::Upgrade {
                 answer,
                 len,
@@ -178,8 +192,9 @@ async fn upgrade(
     }
 }
 
-/// Appends what comes next; the end of the stream is an error here.
-async fn read_more(socket: &mut Socket, bytes: &mut Vec<u8>) -> Result<(), Refusal> {
+/// Appends what comes next, after those that have a session; the end of the stream is an error
+/// here.
+async fn read_more(socket: &mut Socket, bytes: &mut Vec<u8>, queue: &Queue) -> Result<(), Refusal> {
     loop {
         let interest = if socket.is_flushed() {
             Interest::READABLE
@@ -187,6 +202,7 @@ async fn read_more(socket: &mut Socket, bytes: &mut Vec<u8>) -> Result<(), Refus
             Interest::READABLE | Interest::WRITABLE
         };
         socket.ready(interest).await?;
+        queue.turn().await;
         socket.flush()?;
         match with_buffer(|buffer| take(socket, buffer, bytes)) {
             Ok(0) => return Err(Refusal::Transport),
@@ -235,6 +251,7 @@ pub(crate) fn return_buffer(buffer: Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use pomelo_protocol::Instant;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -256,7 +273,12 @@ mod tests {
             let (stream, peer) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             let hybrid = Hybrid::new().set_no_delay(no_delay);
-            let Ok(opened) = open(stream, peer, &hybrid).await else {
+            let queue = Queue::new(1);
+            let opened = tokio::select! {
+                opened = open(stream, peer, &hybrid, &queue) => opened,
+                () = queue.run(0, Instant::default) => unreachable!(),
+            };
+            let Ok(opened) = opened else {
                 panic!("refused");
             };
             assert_eq!(opened.socket.stream().nodelay().unwrap(), expected);

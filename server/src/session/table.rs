@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 
 use super::{Session, Uid};
 use crate::app::WeakApp;
@@ -20,6 +19,7 @@ use crate::connector::{Encode, Hybrid};
 use crate::error::SessionError;
 use crate::lock;
 use crate::mailbox::{Flusher, Limits};
+use crate::workers;
 
 /// Enough that threads of a large machine seldom meet in one shard; an empty one costs 64 bytes.
 const SHARDS: usize = 32;
@@ -98,7 +98,6 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(app: WeakApp, frontend_id: Arc<str>, hybrid: &Hybrid) -> Arc<Self> {
-        let workers = Handle::try_current().map(|runtime| runtime.metrics().num_workers());
         Arc::new_cyclic(|this| Self {
             app,
             frontend: Arc::new(Frontend {
@@ -106,7 +105,7 @@ impl Table {
                 table: Weak::clone(this),
                 limits: hybrid.mailbox,
                 encode: hybrid.encode.clone(),
-                flusher: Flusher::new(workers.unwrap_or(1)),
+                flusher: Flusher::new(workers()),
                 no_settings: Arc::default(),
             }),
             single_session: hybrid.single_session,
