@@ -1,7 +1,7 @@
 //! Peers that mean no good, on a thread of their own.
 //!
-//! They are looked at every few milliseconds instead of being woken, and run at the lowest
-//! priority: what they cost this machine is not to be taken for what they do to the server.
+//! They are looked at every few milliseconds instead of being woken, and run when nobody else wants
+//! to: what they cost this machine is not to be taken for what they do to the server.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::run::Error;
+use crate::run::hostile::apart::Apart;
 use crate::run::socket::{IN_PROGRESS, is_later};
 
 const TICK: Duration = Duration::from_millis(10);
@@ -23,6 +24,9 @@ const ARRIVAL: Duration = Duration::from_millis(500);
 
 /// A peer writes at most this much in a tick, so that all have their turn.
 const MOST_PER_TURN: usize = 1 << 20;
+
+/// And this much in a system call, which many kernels do not interrupt for others.
+const MOST_PER_WRITE: usize = 64 << 10;
 
 /// What a peer that does not read lets the kernel keep for it: as little as there is.
 const SMALL_BUFFER: usize = 4096;
@@ -73,10 +77,18 @@ pub(crate) struct Attack {
 impl Attack {
     /// Begins. After the end of the attack its connections stay for at most `grace`: so long the
     /// server has to end them.
-    pub(crate) fn start(server: SocketAddr, groups: Vec<Group>, grace: Duration) -> Self {
+    pub(crate) fn start(
+        server: SocketAddr,
+        groups: Vec<Group>,
+        grace: Duration,
+        apart: Apart,
+    ) -> Self {
         let ceased = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ceased);
-        let thread = thread::spawn(move || run(server, &groups, grace, &told));
+        let thread = thread::spawn(move || {
+            apart.step_back();
+            run(server, &groups, grace, &told)
+        });
         Self { ceased, thread }
     }
 
@@ -104,10 +116,6 @@ fn run(
     grace: Duration,
     ceased: &AtomicBool,
 ) -> Result<Tally, Error> {
-    // Of this thread only, as Linux has it.
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        eprintln!("hostile peers keep their priority: {error}");
-    }
     let mut tally = Tally::default();
     let mut buffer = vec![0; 64 << 10];
     let now = Instant::now();
@@ -266,7 +274,8 @@ impl<'a> Peer<'a> {
                     .get((self.sent - opening.len()) % piece.len().max(1)..)
                     .unwrap_or_default(),
             };
-            match stream.write(rest.get(..most).unwrap_or(rest)) {
+            let most_now = most.min(MOST_PER_WRITE);
+            match stream.write(rest.get(..most_now).unwrap_or(rest)) {
                 Ok(0) => return false,
                 Ok(written) => {
                     self.sent += written;
@@ -325,6 +334,7 @@ mod tests {
             server,
             vec![group(Then::Repeat { piece, every })],
             Duration::from_secs(60),
+            Apart::default(),
         );
         let mut seen = [0; 12];
         for _ in 0..2 {
@@ -344,7 +354,12 @@ mod tests {
     fn who_is_not_cut_is_left() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
-        let attack = Attack::start(server, vec![group(Then::Stall)], Duration::ZERO);
+        let attack = Attack::start(
+            server,
+            vec![group(Then::Stall)],
+            Duration::ZERO,
+            Apart::default(),
+        );
         let (_stream, _) = listener.accept().unwrap();
         let tally = attack.finish().unwrap();
         assert_eq!((tally.opened, tally.cut, tally.left), (1, 0, 1));
@@ -355,7 +370,12 @@ mod tests {
         for (reset, expected) in [(false, Ok(4)), (true, Err(io::ErrorKind::ConnectionReset))] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let server = listener.local_addr().unwrap();
-            let attack = Attack::start(server, vec![group(Then::End { reset })], Duration::ZERO);
+            let attack = Attack::start(
+                server,
+                vec![group(Then::End { reset })],
+                Duration::ZERO,
+                Apart::default(),
+            );
             for _ in 0..3 {
                 let (mut stream, _) = listener.accept().unwrap();
                 let end = stream.read_to_end(&mut Vec::new());

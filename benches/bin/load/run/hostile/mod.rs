@@ -1,6 +1,7 @@
 //! `cargo xtask load hostile`: what hostile peers do to a server, and to those who play by the
 //! rules beside them.
 
+pub(crate) mod apart;
 pub(crate) mod attack;
 pub(crate) mod cases;
 mod report;
@@ -15,6 +16,7 @@ use crate::run::fleet::{Fleet, Happening};
 use crate::run::process::{self, BenchServer};
 use crate::run::{Error, scenario};
 
+use apart::Apart;
 use attack::{Attack, Tally};
 use cases::Case;
 use report::{Outcome, Report};
@@ -62,15 +64,13 @@ pub(crate) fn main(args: lexopt::Parser) -> Result<(), Error> {
     let Some(options) = parse(args)? else {
         return Ok(());
     };
-    // The server and those who play by the rules inherit it, where it is allowed: what else runs on
-    // this machine is to disturb them less.
-    let _ = rustix::process::setpriority_process(None, -10);
+    let mut apart = Apart::new();
     let mut outcomes = Vec::new();
     for case in chosen(&options)? {
         eprintln!("{}: {}", case.name, case.about);
-        outcomes.push(judge(&case, &options)?);
+        outcomes.push(judge(&case, &options, &mut apart)?);
     }
-    let report = Report::new(&options, outcomes);
+    let report = Report::new(&options, &apart, outcomes);
     print!("{report}");
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
@@ -178,14 +178,14 @@ struct Round {
 }
 
 /// Runs a case; a failure on the way is part of the outcome.
-fn judge(case: &Case, options: &Options) -> Result<Outcome, Error> {
+fn judge(case: &Case, options: &Options, apart: &mut Apart) -> Result<Outcome, Error> {
     let mut args: Vec<_> = ["--limited", "--admin", "--heartbeat", "3"]
         .map(str::to_owned)
         .into();
     if let Some(workers) = options.workers {
         args.extend(["--workers".to_owned(), workers.to_string()]);
     }
-    let mut server = BenchServer::start(&args)?;
+    let mut server = apart.start(&args)?;
     let metrics = server.metrics.ok_or(Error::Stalled)?;
     let before = Counters::read(metrics)?;
     let mut rounds = Vec::new();
@@ -193,7 +193,7 @@ fn judge(case: &Case, options: &Options) -> Result<Outcome, Error> {
     match prepare(&server, options) {
         Ok(mut fleet) => {
             for _ in 0..options.rounds {
-                match round(&mut fleet, case, &server, options) {
+                match round(&mut fleet, case, &server, options, apart) {
                     Ok(round) => rounds.push(round),
                     Err(error) => {
                         problem = Some(error.to_string());
@@ -230,6 +230,7 @@ fn round(
     case: &Case,
     server: &BenchServer,
     options: &Options,
+    apart: &Apart,
 ) -> Result<Round, Error> {
     let pid = server.pid();
     let healthy = Healthy {
@@ -240,7 +241,7 @@ fn round(
     let resident = process::resident(&[pid])?.unwrap_or_default();
     process::forget_peak(pid)?;
     let kernel = process::socket_memory()?;
-    let attack = Attack::start(server.address, case.groups.clone(), GRACE);
+    let attack = Attack::start(server.address, case.groups.clone(), GRACE, apart.clone());
     let healthy = Healthy {
         warmup: Duration::ZERO,
         ..options.healthy.clone()

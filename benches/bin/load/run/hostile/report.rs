@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::run::counters::Counters;
+use crate::run::hostile::apart::Apart;
 use crate::run::hostile::cases::Case;
 use crate::run::hostile::{Latency, Options, Round};
 
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     rate: u32,
     seconds: f64,
     rounds: usize,
+    /// On which processors.
+    place: String,
     cases: Vec<Outcome>,
 }
 
@@ -123,7 +126,7 @@ impl Outcome {
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, cases: Vec<Outcome>) -> Self {
+    pub(super) fn new(options: &Options, apart: &Apart, cases: Vec<Outcome>) -> Self {
         Self {
             transport: if options.websocket {
                 "WebSocket"
@@ -134,6 +137,7 @@ impl Report {
             rate: options.rate,
             seconds: options.healthy.measured.as_secs_f64(),
             rounds: options.rounds,
+            place: apart.to_string(),
             cases,
         }
     }
@@ -150,8 +154,8 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} connections over {} with {} requests/s on schedule, hostile peers beside them \
-             for {} s, {} rounds\n",
-            self.connections, self.transport, self.rate, self.seconds, self.rounds
+             for {} s, {} rounds; {}\n",
+            self.connections, self.transport, self.rate, self.seconds, self.rounds, self.place
         )?;
         writeln!(
             f,

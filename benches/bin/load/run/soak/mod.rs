@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::run::Error;
 use crate::run::args::{self, Target};
 use crate::run::counters::Counters;
+use crate::run::hostile::apart::Apart;
 use crate::run::hostile::attack::{Attack, Group};
 use crate::run::hostile::cases;
 use crate::run::process::{BenchServer, resident};
@@ -166,7 +167,7 @@ fn round(server: &BenchServer, options: &Options, number: u64) -> Result<Round, 
         prefix: PREFIX.to_owned(),
         seed: options.seed + 2 * number + u64::from(websocket),
     });
-    let attack = Attack::start(server.address, hostile()?, Duration::ZERO);
+    let attack = Attack::start(server.address, hostile()?, Duration::ZERO, Apart::default());
     let mut most = [0; ZEROS.len()];
     let lives = thread::scope(|scope| {
         let living = crowds
