@@ -105,15 +105,14 @@ pub(super) fn front_of(
         share: 64 << 10,
         least: hybrid.mailbox.bytes,
     });
-    let origin = Instant::now();
     Ok(Front {
         unfinished,
         unread,
-        deadlines: Deadlines::new(origin),
+        deadlines: Deadlines::new(),
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),
         schedulers,
-        origin,
+        origin: Instant::now(),
     })
 }
 

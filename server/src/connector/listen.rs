@@ -101,7 +101,8 @@ async fn wake(app: App, front: Arc<Front>) {
             session.wake();
         }
     };
-    front.deadlines.run(|id| sessions.has(id), wake).await;
+    let has = |id| sessions.has(id);
+    front.deadlines.run(|| front.now(), has, wake).await;
 }
 
 /// Ends all connections where they are when it is dropped.
