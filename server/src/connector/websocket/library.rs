@@ -1,11 +1,44 @@
-//! The library, which sees nothing but what is rare.
+//! Frames that are none of a message: tungstenite reads those, and answers them.
 
 use std::io::{self, Read, Write};
 
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error as WsError, Message};
+
+use super::Input;
+use super::frame::Head;
 
 /// For one frame; what is longer gets as much as it needs. The library's default is 128 KiB.
 const READ_BUFFER: usize = 512;
+
+/// What comes of one whole frame that is none of a message; `replies` gets what it is answered.
+pub(super) fn answer(head: &Head, mut frame: &[u8], max: usize, replies: &mut Vec<u8>) -> Input {
+    let mut library = library(max);
+    loop {
+        let mut feed = Feed {
+            bytes: &mut frame,
+            replies: &mut *replies,
+        };
+        match library.read(&mut feed) {
+            // Answered by the library, and no sign of life as pomelo counts it.
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(Message::Close(_)) => {
+                // The library's close reply leaves with the next flush.
+                drop(library.flush(&mut feed));
+                return Input::Closed;
+            }
+            Err(WsError::Io(error))
+                if error.kind() == io::ErrorKind::WouldBlock && head.is_control() =>
+            {
+                return Input::Frame;
+            }
+            // Of data only that comes here which breaks the rules.
+            Ok(Message::Binary(_) | Message::Text(_) | Message::Frame(_)) | Err(_) => {
+                return Input::Broken;
+            }
+        }
+    }
+}
 
 pub(super) fn library(max_message: usize) -> WebSocketContext {
     let config = WebSocketConfig::default()

@@ -8,15 +8,13 @@
 mod frame;
 mod library;
 
-use std::io;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use pomelo_protocol::Pieces;
-use tungstenite::{Error as WsError, Message};
 
 use self::frame::{BINARY, CONTINUATION, FINAL, Head, TEXT, unmask};
-use self::library::{Feed, library};
+use self::library::answer;
 use super::transport::Input;
 
 /// What a connection keeps between two reads.
@@ -135,7 +133,7 @@ impl Frames<'_> {
             let len = self.check(&head)?;
             if let Some(frame) = bytes.split_off(..len) {
                 let Some(mask) = head.plain() else {
-                    return self.through_library(&head, frame, replies);
+                    return ControlFlow::Break(answer(&head, frame, self.max(), replies));
                 };
                 let mut payload = frame.get(head.len..).unwrap_or_default().to_vec();
                 unmask(&mut payload, mask);
@@ -175,7 +173,7 @@ impl Frames<'_> {
             *self.rest = Some(rest);
         }
         let Some(mask) = head.plain() else {
-            return self.through_library(&head, &frame, replies);
+            return ControlFlow::Break(answer(&head, &frame, self.max(), replies));
         };
         unmask(frame.get_mut(head.len..).unwrap_or_default(), mask);
         self.data(&head, Bytes::from(frame).split_off(head.len))
@@ -226,40 +224,6 @@ impl Frames<'_> {
         fragments.finish().map(Input::Message)
     }
 
-    /// One whole frame that is none of a message.
-    fn through_library(
-        &self,
-        head: &Head,
-        mut frame: &[u8],
-        replies: &mut Vec<u8>,
-    ) -> ControlFlow<Input> {
-        let mut library = library(self.max());
-        loop {
-            let mut feed = Feed {
-                bytes: &mut frame,
-                replies: &mut *replies,
-            };
-            match library.read(&mut feed) {
-                // Answered by the library, and no sign of life as pomelo counts it.
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(Message::Close(_)) => {
-                    // The library's close reply leaves with the next flush.
-                    drop(library.flush(&mut feed));
-                    return ControlFlow::Break(Input::Closed);
-                }
-                Err(WsError::Io(error))
-                    if error.kind() == io::ErrorKind::WouldBlock && head.is_control() =>
-                {
-                    return ControlFlow::Break(Input::Frame);
-                }
-                // Of data only that comes here which breaks the rules.
-                Ok(Message::Binary(_) | Message::Text(_) | Message::Frame(_)) | Err(_) => {
-                    return ControlFlow::Break(Input::Broken);
-                }
-            }
-        }
-    }
-
     fn max(&self) -> usize {
         usize::try_from(self.max).unwrap_or(usize::MAX)
     }
@@ -269,7 +233,9 @@ impl Frames<'_> {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use tungstenite::{Error as WsError, Message};
 
+    use super::library::{Feed, library};
     use super::*;
     use crate::connector::Transport;
 
