@@ -4,7 +4,9 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fmt, fs};
+
+use serde::Serialize;
 
 use crate::run::Error;
 
@@ -125,6 +127,41 @@ impl Kernel {
     }
 }
 
+/// How urgent a thread is to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Priority {
+    nice: i32,
+    /// Above 0 it goes before all that are nice, however little.
+    realtime: u32,
+}
+
+impl Priority {
+    /// Of this thread.
+    pub(crate) fn own() -> Result<Self, Error> {
+        let stat = fs::read_to_string("/proc/thread-self/stat")?;
+        let pid = std::process::id();
+        parse_priority(&stat).ok_or(Error::Proc { pid })
+    }
+
+    /// Of a process's threads, which mostly have the same.
+    pub(crate) fn of(pid: u32) -> Result<Vec<Self>, Error> {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
+        let stats = threads.map(|thread| fs::read_to_string(thread?.path().join("stat")));
+        // A thread may end meanwhile.
+        let own = stats.flatten().map(|stat| parse_priority(&stat));
+        own.collect::<Option<_>>().ok_or(Error::Proc { pid })
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.realtime {
+            0 => write!(f, "nice {}", self.nice),
+            realtime => write!(f, "realtime {realtime}"),
+        }
+    }
+}
+
 fn server_cpu(pids: &[u32]) -> Result<Option<Duration>, Error> {
     let times: Result<Vec<_>, _> = pids.iter().map(|pid| cpu(*pid)).collect();
     let times = times?;
@@ -162,6 +199,15 @@ fn parse_ticks(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+/// nice and rt_priority of proc_pid_stat(5).
+fn parse_priority(stat: &str) -> Option<Priority> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_whitespace().skip(16);
+    let nice = fields.next()?.parse().ok()?;
+    let realtime = fields.nth(20)?.parse().ok()?;
+    Some(Priority { nice, realtime })
 }
 
 /// A line such as `Rss:   1396 kB`, in bytes.
@@ -291,6 +337,22 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 99 0 0 0 150 25 0 0 20 0 1 0 5 0 0";
         assert_eq!(parse_ticks(stat), Some(175));
         assert_eq!(parse_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn priorities() {
+        let stat = |nice, realtime| {
+            format!(
+                "7 (a) b) R 1 7 7 0 -1 4194560 99 0 0 0 150 25 0 0 20 {nice} 1 0 5 0 0 \
+                 1 2 3 4 5 6 7 8 9 10 11 12 13 17 1 {realtime} 2 0 0"
+            )
+        };
+        let told = |stat: String| parse_priority(&stat).unwrap().to_string();
+        assert_eq!(told(stat("-10", "0")), "nice -10");
+        assert_eq!(told(stat("19", "1")), "realtime 1");
+        assert_eq!(parse_priority("7 (a) R 1"), None);
+        let own = Priority::own().unwrap();
+        assert!(Priority::of(std::process::id()).unwrap().contains(&own));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Peers that mean no good, on a thread of their own.
 //!
-//! They are looked at every few milliseconds instead of being woken, and run at the lowest
-//! priority: what they cost this machine is not to be taken for what they do to the server.
+//! They are looked at every few milliseconds instead of being woken, and give way where others want
+//! the core: what they cost this machine is not to be taken for what they do to the server. With a
+//! core to spare they are as fast as it is.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::run::Error;
+use crate::run::process::Priority;
 use crate::run::socket::{IN_PROGRESS, is_later};
 
 const TICK: Duration = Duration::from_millis(10);
@@ -54,8 +56,10 @@ pub(crate) enum Then {
 }
 
 /// What became of the peers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
+    /// Theirs, whatever was asked for.
+    pub(crate) priority: Priority,
     pub(crate) opened: u64,
     /// Ended by the server, as far as a peer that does not read can see.
     pub(crate) cut: u64,
@@ -108,7 +112,12 @@ fn run(
     if let Err(error) = rustix::process::setpriority_process(None, 19) {
         eprintln!("hostile peers keep their priority: {error}");
     }
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        priority: Priority::own()?,
+        opened: 0,
+        cut: 0,
+        left: 0,
+    };
     let mut buffer = vec![0; 64 << 10];
     let now = Instant::now();
     let mut peers: Vec<_> = groups

@@ -5,14 +5,17 @@ pub(crate) mod attack;
 pub(crate) mod cases;
 mod report;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::run::args::{self, Options as Healthy, Scenario, Target};
 use crate::run::counters::Counters;
 use crate::run::fleet::{Fleet, Happening};
-use crate::run::process::{self, BenchServer};
+use crate::run::process::{self, BenchServer, Priority};
 use crate::run::{Error, scenario};
 
 use attack::{Attack, Tally};
@@ -62,8 +65,9 @@ pub(crate) fn main(args: lexopt::Parser) -> Result<(), Error> {
     let Some(options) = parse(args)? else {
         return Ok(());
     };
-    // The server and those who play by the rules inherit it, where it is allowed: what else runs on
-    // this machine is to disturb them less.
+    // Of this thread, which is all clients that play by the rules, and inherited by the servers. What
+    // else runs on this machine is to disturb them less; programs of other sessions do all the same
+    // where Linux groups those (sched_autogroup_enabled). The report tells whether it was allowed.
     let _ = rustix::process::setpriority_process(None, -10);
     let mut outcomes = Vec::new();
     for case in chosen(&options)? {
@@ -164,9 +168,26 @@ struct Latency {
     cores: f64,
 }
 
+/// What was got of what is asked for, or what somebody has set from outside.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Priorities {
+    server: BTreeSet<Priority>,
+    tool: BTreeSet<Priority>,
+    peers: BTreeSet<Priority>,
+}
+
+impl Priorities {
+    fn extend(&mut self, others: &Self) {
+        self.server.extend(&others.server);
+        self.tool.extend(&others.tool);
+        self.peers.extend(&others.peers);
+    }
+}
+
 /// What one round of a case came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Round {
+    priorities: Priorities,
     alone: Latency,
     beside: Latency,
     unanswered: u64,
@@ -257,7 +278,13 @@ fn round(
     }
     let tally = attack.finish()?;
     let beside = beside?;
+    let priorities = Priorities {
+        server: Priority::of(pid)?.into_iter().collect(),
+        tool: [Priority::own()?].into(),
+        peers: [tally.priority].into(),
+    };
     Ok(Round {
+        priorities,
         alone: latency(&alone),
         unanswered: alone.unanswered + beside.unanswered,
         beside: latency(&beside),

@@ -1,12 +1,14 @@
 //! The table and the JSON.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::run::counters::Counters;
 use crate::run::hostile::cases::Case;
-use crate::run::hostile::{Latency, Options, Round};
+use crate::run::hostile::{Latency, Options, Priorities, Round};
+use crate::run::process::Priority;
 
 /// The most a server may grow.
 const MOST_GROWN: u64 = 32 << 20;
@@ -28,6 +30,8 @@ pub(crate) struct Report {
     rate: u32,
     seconds: f64,
     rounds: usize,
+    /// Without these no latency can be compared with another.
+    priorities: Priorities,
     cases: Vec<Outcome>,
 }
 
@@ -36,6 +40,8 @@ pub(crate) struct Report {
 pub(crate) struct Outcome {
     case: &'static str,
     about: &'static str,
+    #[serde(skip)]
+    priorities: Priorities,
     /// Why the server did not survive, or somebody else with it.
     problem: Option<String>,
     unanswered: u64,
@@ -94,7 +100,12 @@ impl Outcome {
         }
         let missing = case.stopped_by.iter().copied();
         let missing = missing.filter(|name| after.since(before, name) == 0);
+        let mut priorities = Priorities::default();
+        for round in rounds {
+            priorities.extend(&round.priorities);
+        }
         Self {
+            priorities,
             case: case.name,
             about: case.about,
             missing: missing.collect(),
@@ -124,6 +135,10 @@ impl Outcome {
 
 impl Report {
     pub(super) fn new(options: &Options, cases: Vec<Outcome>) -> Self {
+        let mut priorities = Priorities::default();
+        for case in &cases {
+            priorities.extend(&case.priorities);
+        }
         Self {
             transport: if options.websocket {
                 "WebSocket"
@@ -134,6 +149,7 @@ impl Report {
             rate: options.rate,
             seconds: options.healthy.measured.as_secs_f64(),
             rounds: options.rounds,
+            priorities,
             cases,
         }
     }
@@ -150,8 +166,15 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} connections over {} with {} requests/s on schedule, hostile peers beside them \
-             for {} s, {} rounds\n",
+             for {} s, {} rounds",
             self.connections, self.transport, self.rate, self.seconds, self.rounds
+        )?;
+        writeln!(
+            f,
+            "priorities: server {}, tool {}, hostile peers {}\n",
+            either(&self.priorities.server),
+            either(&self.priorities.tool),
+            either(&self.priorities.peers)
         )?;
         writeln!(
             f,
@@ -208,6 +231,14 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+fn either(priorities: &BTreeSet<Priority>) -> String {
+    let told: Vec<_> = priorities.iter().map(Priority::to_string).collect();
+    if told.is_empty() {
+        return "unknown".to_owned();
+    }
+    told.join(" or ")
 }
 
 const fn mark(missed: bool) -> &'static str {
