@@ -39,6 +39,7 @@
 //! with the handshake, and waits for a handshake for ever.
 
 mod client;
+mod outgoing;
 mod pending;
 mod server;
 

@@ -106,16 +106,15 @@ pub(super) fn front_of(
         share: 64 << 10,
         least: hybrid.mailbox.bytes,
     });
-    let origin = Instant::now();
     Ok(Front {
         unfinished,
         unread,
-        deadlines: Deadlines::new(origin),
+        deadlines: Deadlines::new(),
         queue: Queue::new(workers()),
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),
         schedulers,
-        origin,
+        origin: Instant::now(),
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use pomelo_protocol::Instant;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::sleep_until;
+use tokio::time::sleep;
 
 use crate::lock;
 
@@ -23,8 +23,6 @@ const CROWD: usize = 1024;
 /// The sessions of a frontend, each with the time at which its connection is to be woken.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    /// Time zero of all instants.
-    origin: tokio::time::Instant,
     table: Mutex<Table>,
     /// There is an earlier one than before, or too many.
     changed: Notify,
@@ -39,9 +37,8 @@ struct Table {
 }
 
 impl Deadlines {
-    pub(crate) fn new(origin: tokio::time::Instant) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            origin,
             table: Mutex::new(Table {
                 waiting: BinaryHeap::new(),
                 crowded: CROWD,
@@ -66,11 +63,17 @@ impl Deadlines {
         }
     }
 
-    /// Wakes connections until it is dropped. `has` tells whether there still is a session.
-    pub(crate) async fn run(&self, has: impl Fn(u64) -> bool, wake: impl Fn(u64)) {
+    /// Wakes connections until it is dropped. `clock` tells what time it is, `has` whether there
+    /// still is a session.
+    pub(crate) async fn run(
+        &self,
+        clock: impl Fn() -> Instant,
+        has: impl Fn(u64) -> bool,
+        wake: impl Fn(u64),
+    ) {
         let mut due = Vec::new();
         loop {
-            let next = self.take(&has, &mut due);
+            let next = self.take(clock(), &has, &mut due);
             for (place, id) in due.drain(..).enumerate() {
                 if place % TURN == TURN - 1 {
                     yield_now().await;
@@ -79,7 +82,7 @@ impl Deadlines {
             }
             let next = async {
                 match next {
-                    Some(next) => sleep_until(next).await,
+                    Some(next) => sleep(next.saturating_since(clock())).await,
                     None => std::future::pending().await,
                 }
             };
@@ -91,8 +94,7 @@ impl Deadlines {
     }
 
     /// Takes out what is due; answers when the next one is.
-    fn take(&self, has: impl Fn(u64) -> bool, due: &mut Vec<u64>) -> Option<tokio::time::Instant> {
-        let now = Instant::from_origin(self.origin.elapsed());
+    fn take(&self, now: Instant, has: impl Fn(u64) -> bool, due: &mut Vec<u64>) -> Option<Instant> {
         let mut table = lock(&self.table);
         if table.waiting.len() >= table.crowded {
             table.waiting.retain(|Reverse((_, id))| has(*id));
@@ -101,7 +103,7 @@ impl Deadlines {
         }
         while let Some(Reverse((at, id))) = table.waiting.peek() {
             if *at > now {
-                return self.origin.checked_add(at.since_origin());
+                return Some(*at);
             }
             due.push(*id);
             table.waiting.pop();
@@ -123,7 +125,7 @@ mod tests {
     /// Of the sessions those below `ended` have ended; tells who is woken, and when.
     fn running(ended: u64) -> (Arc<Deadlines>, AbortHandle, mpsc::Receiver<(u64, u128)>) {
         let origin = tokio::time::Instant::now();
-        let deadlines = Arc::new(Deadlines::new(origin));
+        let deadlines = Arc::new(Deadlines::new());
         let (sender, woken) = mpsc::channel(16);
         let task = tokio::spawn({
             let deadlines = Arc::clone(&deadlines);
@@ -133,7 +135,8 @@ mod tests {
                         sender.try_send((id, origin.elapsed().as_millis())).unwrap();
                     }
                 };
-                deadlines.run(|id| id >= ended, wake).await;
+                let clock = || Instant::from_origin(origin.elapsed());
+                deadlines.run(clock, |id| id >= ended, wake).await;
             }
         });
         (deadlines, task.abort_handle(), woken)

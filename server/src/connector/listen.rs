@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::stop::{Stop, Stopping};
 use super::{Hybrid, Phase, stopped};
-use crate::app::App;
+use crate::app::{App, Front};
 use crate::connection::{self, Counted};
 use crate::metrics::Refusal;
 use crate::session::Session;
@@ -29,39 +29,7 @@ pub(crate) async fn serve(
         .max_connections
         .map(|max| u64::try_from(max).unwrap_or(u64::MAX));
     let stop = Arc::new(Stop::new(limit / 2));
-    let mut helpers = JoinSet::new();
-    for lane in 0..app.sessions().flusher().lanes() {
-        let app = app.clone();
-        helpers.spawn(async move {
-            if let Some(front) = app.front() {
-                let now = || front.now();
-                app.sessions().flusher().run(lane, now, app.metrics()).await;
-            }
-        });
-    }
-    let lanes = app.front().map_or(0, |front| front.queue.lanes());
-    for lane in 0..lanes {
-        let app = app.clone();
-        helpers.spawn(async move {
-            if let Some(front) = app.front() {
-                front.queue.run(lane, || front.now()).await;
-            }
-        });
-    }
-    helpers.spawn({
-        let app = app.clone();
-        async move {
-            if let Some(front) = app.front() {
-                let sessions = app.sessions();
-                let wake = |id| {
-                    if let Some(session) = sessions.by_id(id) {
-                        session.wake();
-                    }
-                };
-                front.deadlines.run(|id| sessions.has(id), wake).await;
-            }
-        }
-    });
+    let _helpers = helpers(&app);
     // Whatever ends this ends them.
     let cut = Cut {
         app: &app,
@@ -104,6 +72,45 @@ pub(crate) async fn serve(
         drop(cut);
         stop.all_ended().await;
     }
+}
+
+/// The tasks that work for all connections of a frontend; they end when this is dropped.
+fn helpers(app: &App) -> JoinSet<()> {
+    let mut helpers = JoinSet::new();
+    let Some(front) = app.front() else {
+        return helpers;
+    };
+    for lane in 0..app.sessions().flusher().lanes() {
+        helpers.spawn(flush(app.clone(), Arc::clone(front), lane));
+    }
+    for lane in 0..front.queue.lanes() {
+        helpers.spawn(queue(Arc::clone(front), lane));
+    }
+    helpers.spawn(wake(app.clone(), Arc::clone(front)));
+    helpers
+}
+
+/// Writes what was pushed.
+async fn flush(app: App, front: Arc<Front>, lane: usize) {
+    let flusher = app.sessions().flusher();
+    flusher.run(lane, || front.now(), app.metrics()).await;
+}
+
+/// Serves connections that have much to do.
+async fn queue(front: Arc<Front>, lane: usize) {
+    front.queue.run(lane, || front.now()).await;
+}
+
+/// Wakes connections whose clients may have been silent for too long.
+async fn wake(app: App, front: Arc<Front>) {
+    let sessions = app.sessions();
+    let wake = |id| {
+        if let Some(session) = sessions.by_id(id) {
+            session.wake();
+        }
+    };
+    let has = |id| sessions.has(id);
+    front.deadlines.run(|| front.now(), has, wake).await;
 }
 
 /// Ends all connections where they are when it is dropped.

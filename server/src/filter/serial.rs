@@ -223,6 +223,11 @@ mod tests {
     use std::pin::Pin;
 
     use futures_util::FutureExt;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use tokio::runtime::Builder;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -297,52 +302,77 @@ mod tests {
         assert!(is_empty(&lanes));
     }
 
-    /// Enters, ends, gives up and lets time pass, in every order that 300 seeds lead to.
-    #[tokio::test(start_paused = true)]
-    async fn random_sequences_keep_one_turn_per_lane_and_leave_nothing() {
-        for seed in 1..=300_u64 {
-            let mut state = seed;
-            let mut random = |below: usize| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                usize::try_from(state % 1_000).unwrap() % below
-            };
-            let lanes = lanes();
-            let mut waiting: Vec<Pin<Box<dyn Future<Output = Turn>>>> = Vec::new();
-            let mut running: Vec<Turn> = Vec::new();
-            for _ in 0..60 {
-                match random(6) {
-                    0..=2 => {
-                        let (lanes, key) = (Arc::clone(&lanes), key(random(3) as u64));
-                        waiting.push(Box::pin(async move { lanes.enter(key).await }));
-                    }
-                    3 if !running.is_empty() => drop(running.remove(random(running.len()))),
-                    4 if !waiting.is_empty() => drop(waiting.remove(random(waiting.len()))),
-                    _ => {
-                        let some = TIMEOUT / u32::try_from(1 + random(3)).unwrap();
-                        tokio::time::advance(some).await;
-                    }
-                }
-                let mut still = Vec::new();
-                for mut one in waiting.drain(..) {
-                    match one.as_mut().now_or_never() {
-                        Some(turn) => running.push(turn),
-                        None => still.push(one),
-                    }
-                }
-                waiting = still;
-                let on_time: Vec<_> = running.iter().filter(|turn| !is_over(turn)).collect();
-                for turn in &on_time {
-                    let same = on_time.iter().filter(|other| other.key == turn.key);
-                    assert_eq!(same.count(), 1, "seed {seed}");
-                }
-            }
-            running.clear();
-            for one in waiting {
-                drop(one.await);
-            }
-            assert!(is_empty(&lanes), "seed {seed}");
+    /// What may happen to three sessions with their requests.
+    #[derive(Debug, Clone)]
+    enum Op {
+        Enter(u64),
+        /// One whose turn it is.
+        End(Index),
+        /// One that waits.
+        GiveUp(Index),
+        Advance(Duration),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            3 => (0..3_u64).prop_map(Op::Enter),
+            1 => any::<Index>().prop_map(Op::End),
+            1 => any::<Index>().prop_map(Op::GiveUp),
+            1 => (1..4_u32).prop_map(|part| Op::Advance(TIMEOUT / part)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_sequence_keeps_one_turn_per_lane_and_leaves_nothing(ops in vec(op(), 0..100)) {
+            let runtime = Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(one_turn_per_lane(ops));
         }
+    }
+
+    async fn one_turn_per_lane(ops: Vec<Op>) {
+        let lanes = lanes();
+        let mut waiting: Vec<Pin<Box<dyn Future<Output = Turn>>>> = Vec::new();
+        let mut running: Vec<Turn> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Enter(id) => {
+                    let lanes = Arc::clone(&lanes);
+                    waiting.push(Box::pin(async move { lanes.enter(key(id)).await }));
+                }
+                Op::End(one) if !running.is_empty() => {
+                    drop(running.remove(one.index(running.len())))
+                }
+                Op::GiveUp(one) if !waiting.is_empty() => {
+                    drop(waiting.remove(one.index(waiting.len())))
+                }
+                Op::End(_) | Op::GiveUp(_) => {}
+                Op::Advance(time) => advance(time).await,
+            }
+            let mut still = Vec::new();
+            for mut one in waiting.drain(..) {
+                match one.as_mut().now_or_never() {
+                    Some(turn) => running.push(turn),
+                    None => still.push(one),
+                }
+            }
+            waiting = still;
+            let on_time: Vec<_> = running.iter().filter(|turn| !is_over(turn)).collect();
+            for turn in &on_time {
+                let same = on_time.iter().filter(|other| other.key == turn.key);
+                assert_eq!(same.count(), 1);
+            }
+        }
+        running.clear();
+        for one in waiting {
+            drop(one.await);
+        }
+        assert!(is_empty(&lanes));
     }
 }

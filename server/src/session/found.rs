@@ -87,7 +87,12 @@ impl Drop for Search<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use proptest::test_runner::TestRunner;
     use serde_json::json;
+    use tokio::runtime::Builder;
 
     use super::*;
     use crate::app::{App, Running};
@@ -143,51 +148,83 @@ mod tests {
         assert!(push().is_empty() && !knows());
     }
 
-    /// Users come, go, connect twice and change their names, and join and leave the list, in every
-    /// order that 200 seeds lead to; three lists, of which one is pushed to seldom.
-    #[tokio::test]
-    async fn what_is_known_is_what_a_look_up_answers() {
-        let running = frontend().await;
+    /// What may happen to four users and three lists of them.
+    #[derive(Debug, Clone)]
+    enum Op {
+        Connect,
+        Close(Index),
+        Bind(Index, u64),
+        Unbind(Index),
+        Join(usize, u64),
+        Leave(usize, Index),
+        Push(usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let (list, uid) = (|| 0..3_usize, || 0..4_u64);
+        let any = any::<Index>;
+        // One list is pushed to seldom.
+        let pushed = prop_oneof![5 => Just(0), 3 => Just(1), 1 => Just(2)];
+        prop_oneof![
+            1 => Just(Op::Connect),
+            1 => any().prop_map(Op::Close),
+            2 => (any(), uid()).prop_map(|(one, uid)| Op::Bind(one, uid)),
+            1 => any().prop_map(Op::Unbind),
+            1 => (list(), uid()).prop_map(|(list, uid)| Op::Join(list, uid)),
+            1 => (list(), any()).prop_map(|(list, place)| Op::Leave(list, place)),
+            2 => pushed.prop_map(Op::Push),
+        ]
+    }
+
+    /// Users come, go, connect twice and change their names, and join and leave the lists.
+    #[test]
+    fn what_is_known_is_what_a_look_up_answers() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let running = runtime.block_on(frontend());
         let app = running.app("connector-1").unwrap();
+        let config = ProptestConfig {
+            cases: 200,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        TestRunner::new(config)
+            .run(&vec(op(), 0..200), |ops| {
+                pushes_find_whom_a_look_up_finds(app, ops);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    fn pushes_find_whom_a_look_up_finds(app: &App, ops: Vec<Op>) {
         let sessions = app.sessions();
-        for seed in 1..=200_u64 {
-            let mut state = seed;
-            let mut random = |below: usize| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                usize::try_from(state % 1_000).unwrap() % below
-            };
-            let mut open: Vec<Owned> = Vec::new();
-            let mut lists: [(Vec<Uid>, Found); 3] = Default::default();
-            for _ in 0..100 {
-                let name = Uid::from(random(4) as u64);
-                let some = random(open.len().max(1));
-                let list = random(3);
-                match random(8) {
-                    0 => open.push(connect(app)),
-                    1 if !open.is_empty() => drop(open.remove(some)),
-                    2 | 3 => {
-                        let _ = open.get(some).map(|session| session.bind(name));
-                    }
-                    4 => {
-                        let bound = open.get(some).and_then(|session| session.uid());
-                        let _ = bound.map(|uid| open[some].unbind(uid));
-                    }
-                    5 => lists[list].0.push(name),
-                    6 if !lists[list].0.is_empty() => {
-                        let (uids, found) = &mut lists[list];
-                        let place = random(uids.len());
+        let mut open: Vec<Owned> = Vec::new();
+        let mut lists: [(Vec<Uid>, Found); 3] = Default::default();
+        for op in ops {
+            match op {
+                Op::Connect => open.push(connect(app)),
+                Op::Close(one) if !open.is_empty() => drop(open.remove(one.index(open.len()))),
+                // Refused to one that is bound otherwise.
+                Op::Bind(one, uid) if !open.is_empty() => drop(one.get(&open).bind(uid)),
+                Op::Unbind(one) if !open.is_empty() => {
+                    let session = one.get(&open);
+                    let _ = session.uid().map(|uid| session.unbind(uid));
+                }
+                Op::Close(_) | Op::Bind(..) | Op::Unbind(_) => {}
+                Op::Join(list, uid) => lists[list].0.push(Uid::from(uid)),
+                Op::Leave(list, place) => {
+                    let (uids, found) = &mut lists[list];
+                    if !uids.is_empty() {
+                        let place = place.index(uids.len());
                         uids.remove(place);
                         found.remove(place);
                     }
-                    _ => {
-                        let (uids, found) = &lists[list.min(random(3))];
-                        let mut search = Search::new(sessions, Some(found), uids.len());
-                        for (place, uid) in uids.iter().enumerate() {
-                            let expected = ids(&sessions.by_uid(uid.as_str()));
-                            assert_eq!(ids(search.sessions(place, uid)), expected, "seed {seed}");
-                        }
+                }
+                Op::Push(list) => {
+                    let (uids, found) = &lists[list];
+                    let mut search = Search::new(sessions, Some(found), uids.len());
+                    for (place, uid) in uids.iter().enumerate() {
+                        let expected = ids(&sessions.by_uid(uid.as_str()));
+                        assert_eq!(ids(search.sessions(place, uid)), expected);
                     }
                 }
             }

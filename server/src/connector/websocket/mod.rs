@@ -5,25 +5,17 @@
 //! whole frame at a time, which is why there is nothing to remember between messages: an idle
 //! connection keeps nothing at all.
 
-use std::io::{self, Read, Write};
+mod frame;
+mod library;
+
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use pomelo_protocol::Pieces;
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Error as WsError, Message};
 
+use self::frame::{BINARY, CONTINUATION, FINAL, Head, TEXT, unmask};
+use self::library::answer;
 use super::transport::Input;
-
-/// For one frame; what is longer gets as much as it needs. The library's default is 128 KiB.
-const READ_BUFFER: usize = 512;
-
-/// The bit of a frame's first byte that says it is the last of its message.
-const FINAL: u8 = 0x80;
-/// First bytes of frames without that bit and nothing reserved.
-const CONTINUATION: u8 = 0x00;
-const TEXT: u8 = 0x01;
-const BINARY: u8 = 0x02;
 
 /// What a connection keeps between two reads.
 #[derive(Default)]
@@ -141,7 +133,7 @@ impl Frames<'_> {
             let len = self.check(&head)?;
             if let Some(frame) = bytes.split_off(..len) {
                 let Some(mask) = head.plain() else {
-                    return self.through_library(&head, frame, replies);
+                    return ControlFlow::Break(answer(&head, frame, self.max(), replies));
                 };
                 let mut payload = frame.get(head.len..).unwrap_or_default().to_vec();
                 unmask(&mut payload, mask);
@@ -181,7 +173,7 @@ impl Frames<'_> {
             *self.rest = Some(rest);
         }
         let Some(mask) = head.plain() else {
-            return self.through_library(&head, &frame, replies);
+            return ControlFlow::Break(answer(&head, &frame, self.max(), replies));
         };
         unmask(frame.get_mut(head.len..).unwrap_or_default(), mask);
         self.data(&head, Bytes::from(frame).split_off(head.len))
@@ -232,141 +224,8 @@ impl Frames<'_> {
         fragments.finish().map(Input::Message)
     }
 
-    /// One whole frame that is none of a message.
-    fn through_library(
-        &self,
-        head: &Head,
-        mut frame: &[u8],
-        replies: &mut Vec<u8>,
-    ) -> ControlFlow<Input> {
-        let mut library = library(self.max());
-        loop {
-            let mut feed = Feed {
-                bytes: &mut frame,
-                replies: &mut *replies,
-            };
-            match library.read(&mut feed) {
-                // Answered by the library, and no sign of life as pomelo counts it.
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(Message::Close(_)) => {
-                    // The library's close reply leaves with the next flush.
-                    drop(library.flush(&mut feed));
-                    return ControlFlow::Break(Input::Closed);
-                }
-                Err(WsError::Io(error))
-                    if error.kind() == io::ErrorKind::WouldBlock && head.is_control() =>
-                {
-                    return ControlFlow::Break(Input::Frame);
-                }
-                // Of data only that comes here which breaks the rules.
-                Ok(Message::Binary(_) | Message::Text(_) | Message::Frame(_)) | Err(_) => {
-                    return ControlFlow::Break(Input::Broken);
-                }
-            }
-        }
-    }
-
     fn max(&self) -> usize {
         usize::try_from(self.max).unwrap_or(usize::MAX)
-    }
-}
-
-/// What stands before a frame's payload.
-struct Head {
-    /// Whether the frame is the last of its message, reserved bits, what it is.
-    first: u8,
-    mask: Option<[u8; 4]>,
-    /// The length of the head itself.
-    len: usize,
-    /// The length of the payload.
-    payload: u64,
-}
-
-impl Head {
-    /// `None`: there is more to come.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (&[first, second], rest) = bytes.split_first_chunk()?;
-        let (payload, rest) = match second & 0x7f {
-            126 => {
-                let (len, rest) = rest.split_first_chunk()?;
-                (u64::from(u16::from_be_bytes(*len)), rest)
-            }
-            127 => {
-                let (len, rest) = rest.split_first_chunk()?;
-                (u64::from_be_bytes(*len), rest)
-            }
-            short => (u64::from(short), rest),
-        };
-        let (mask, rest) = if second & 0x80 == 0 {
-            (None, rest)
-        } else {
-            let (mask, rest) = rest.split_first_chunk()?;
-            (Some(*mask), rest)
-        };
-        Some(Self {
-            first,
-            mask,
-            len: bytes.len() - rest.len(),
-            payload,
-        })
-    }
-
-    /// The mask of a frame of a message, if it is as it should be.
-    fn plain(&self) -> Option<[u8; 4]> {
-        self.mask
-            .filter(|_| matches!(self.first & !FINAL, CONTINUATION | TEXT | BINARY))
-    }
-
-    fn is_control(&self) -> bool {
-        self.first & 0x08 != 0
-    }
-}
-
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let long = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, rest) = payload.as_chunks_mut();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ long).to_ne_bytes();
-    }
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
-    }
-}
-
-fn library(max_message: usize) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        // Only replies to ping and close go through it, and those at once.
-        .write_buffer_size(0)
-        .max_message_size(Some(max_message))
-        .max_frame_size(Some(max_message));
-    WebSocketContext::new(Role::Server, Some(config))
-}
-
-/// A socket in memory: reads what has come, keeps what is to go.
-struct Feed<'a, 'b> {
-    bytes: &'a mut &'b [u8],
-    replies: &'a mut Vec<u8>,
-}
-
-impl Read for Feed<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.bytes.read(buffer)
-    }
-}
-
-impl Write for Feed<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.replies.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -374,7 +233,9 @@ impl Write for Feed<'_, '_> {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use tungstenite::{Error as WsError, Message};
 
+    use super::library::{Feed, library};
     use super::*;
     use crate::connector::Transport;
 
