@@ -8,6 +8,8 @@ mod goals;
 #[cfg(target_os = "linux")]
 mod machine;
 #[cfg(target_os = "linux")]
+mod network;
+#[cfg(target_os = "linux")]
 mod numbers;
 #[cfg(target_os = "linux")]
 mod page;
@@ -32,8 +34,9 @@ usage: cargo xtask compare [OPTIONS]
 Builds and runs minimal applications with the same routes on pomelo-server, on
 nano (Go), pinus and pomelo (Node), and bare servers that do only what the wire
 makes unavoidable. In each round every scenario goes over all servers in turn,
-server and load tool on one core. What cannot be built or run here is left out,
-and said so. Linux only.
+server and load tool on one core, and in a network of their own if that is
+allowed here. What cannot be built or run here is left out, and said so. Linux
+only.
 
 A whole run takes up to 20 minutes and rewrites the figures in
 docs/benchmarks.md and the plots beside it; what is written there by hand stays.
@@ -183,6 +186,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     }
     let (servers, left_out) = servers::build(&options.servers)?;
     let machine = machine::Machine::look();
+    // Not before all is built: that may need the real one.
+    let network = network::Network::enter();
     let core = machine::pin(options.core)?;
     machine::raise_file_limit();
     let began = Instant::now();
@@ -190,6 +195,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let run = page::Run {
         options,
         machine,
+        network,
         core,
         scenarios: &scenarios,
         servers: &servers,

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::figures::Figures;
 use super::goals::{Met, Standing};
 use super::machine::Machine;
+use super::network::Network;
 use super::numbers::{cell_of, number};
 use super::scenarios::{Figure, Scenario, Section};
 use super::servers::{OURS, ROOT, Server, WORK, target};
@@ -23,6 +24,7 @@ const PLOTS: &str = "docs/benchmarks";
 pub(crate) struct Run<'a> {
     pub(crate) options: &'a Options,
     pub(crate) machine: Machine,
+    pub(crate) network: Network,
     pub(crate) core: usize,
     pub(crate) scenarios: &'a [Scenario],
     pub(crate) servers: &'a [Server],
@@ -98,6 +100,7 @@ impl Run<'_> {
         let all = json!({
             "processor": self.machine.processor,
             "kernel": self.machine.kernel,
+            "network": self.network.to_string(),
             "rounds": self.rounds,
             "seconds": self.options.seconds,
             "figures": figures,
@@ -155,6 +158,7 @@ impl Run<'_> {
                 self.rounds, self.options.seconds, self.core, self.minutes, machine.load
             ),
         );
+        row("network", &self.network.to_string());
         for (what, version) in versions(self.servers) {
             row(&what, &version);
         }
@@ -368,6 +372,7 @@ mod tests {
                 .unwrap()
                 .unwrap(),
             machine: Machine::look(),
+            network: Network::Own,
             core: 0,
             scenarios: &chosen,
             servers: servers::all(),
