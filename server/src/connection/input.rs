@@ -5,7 +5,7 @@ use std::mem;
 
 use pomelo_protocol::{CloseReason, ServerEvent};
 
-use super::{Done, Driver, Early, PROMPT, Turn};
+use super::{Done, Driver, Early, PROMPT, QUEUED, Turn};
 use crate::connector::{FREE, Input, Transport, return_buffer, take_buffer};
 use crate::mailbox::{Ending, Look, Outgoing};
 use crate::session::Session;
@@ -16,16 +16,13 @@ impl Driver {
         let mut buffer = take_buffer();
         // Until others have given back what they were told to, those who have much wait, and the
         // rest goes on with a little at a time.
-        let most = match (self.front.unfinished.is_full(), self.places.unfinished) {
-            (false, _) if turn.queued.is_none() => PROMPT,
-            (false, _) => buffer.len(),
+        let enough = match (self.front.unfinished.is_full(), self.places.unfinished) {
+            (false, _) if turn.queued.is_some() => QUEUED,
+            (false, _) => PROMPT,
             (true, None) => FREE,
             (true, Some(_)) => return return_buffer(buffer),
         };
-        match self
-            .socket
-            .try_read(buffer.get_mut(..most).unwrap_or_default())
-        {
+        match self.socket.try_read_some(&mut buffer, enough) {
             Ok(0) => {
                 self.ended = true;
                 self.machine.handle_eof(turn.now);

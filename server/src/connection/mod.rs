@@ -38,11 +38,14 @@ use crate::session::Owned;
 /// has sent waits.
 const MAX_OUTGOING: usize = 64 * 1024;
 
-/// Whoever has sent more than this many bytes waits for a turn before the rest is read.
+/// Whoever has sent more than this many bytes waits in the queue before the rest is read.
 const PROMPT: usize = 4 * 1024;
 
-/// Whoever has caused more than this many events, most of them requests, waits for a turn before
-/// the rest is worked off.
+/// How many bytes a place in the queue is good for: some 20 microseconds of work.
+const QUEUED: usize = 16 * 1024;
+
+/// Whoever has caused this many events, most of them requests, waits in the queue before the rest is
+/// worked off.
 const EVENTS: u32 = 32;
 
 /// Runs a connection to its end.

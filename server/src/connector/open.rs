@@ -16,7 +16,7 @@ use crate::mailbox::Outgoing;
 use crate::metrics::Refusal;
 
 /// One read takes at most this much; the buffer belongs to the worker thread, not the connection.
-const READ_BUFFER: usize = 16 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;

@@ -69,10 +69,16 @@ impl Socket {
 
     /// 0 is the end of the stream.
     pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_read_some(buffer, buffer.len())
+    }
+
+    /// The same, but no more is read when there are `enough` bytes. What TLS has read has to fit in
+    /// the buffer, so it may be more.
+    pub(crate) fn try_read_some(&mut self, buffer: &mut [u8], enough: usize) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => read(stream, buffer),
+            Self::Plain(stream) => read(stream, buffer.get_mut(..enough).unwrap_or_default()),
             #[cfg(feature = "tls")]
-            Self::Tls(socket) => socket.try_read(buffer),
+            Self::Tls(socket) => socket.try_read(buffer, enough),
         }
     }
 

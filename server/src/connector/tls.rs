@@ -175,9 +175,10 @@ impl TlsSocket {
         &self.stream
     }
 
-    /// Plaintext. Takes whatever the socket has until `buffer`, which must be longer than
-    /// [`ROOM`], has no room for more; an error after plaintext comes with the next call.
-    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Plaintext. Takes whatever the socket has until there are `enough` bytes or `buffer`, which
+    /// must be longer than [`ROOM`], has no room for more; an error after plaintext comes with the
+    /// next call.
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8], enough: usize) -> io::Result<usize> {
         let mut filled = 0;
         loop {
             let room = buffer.get_mut(filled..).unwrap_or_default();
@@ -199,7 +200,7 @@ impl TlsSocket {
                 }
                 return Err(error);
             }
-            if buffer.len() - filled < ROOM {
+            if filled >= enough || buffer.len() - filled < ROOM {
                 return Ok(filled);
             }
             let mut source = Source {
