@@ -28,6 +28,9 @@ const MOST_PER_TURN: usize = 1 << 20;
 /// And this much in a system call, which many kernels do not interrupt for others.
 const MOST_PER_WRITE: usize = 64 << 10;
 
+/// What the kernel keeps of what a peer sends: it is this machine's memory, and not the server's.
+const SEND_BUFFER: usize = 128 << 10;
+
 /// What a peer that does not read lets the kernel keep for it: as little as there is.
 const SMALL_BUFFER: usize = 4096;
 
@@ -295,6 +298,7 @@ fn connect(server: SocketAddr, reads: bool) -> io::Result<TcpStream> {
         Some(Protocol::TCP),
     )?;
     socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     if !reads {
         socket.set_recv_buffer_size(SMALL_BUFFER)?;
     }
