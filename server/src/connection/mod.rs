@@ -424,6 +424,11 @@ impl Driver {
     /// Closes the socket, then lets handlers and `closed` listeners run to their end, as they
     /// would in pomelo.
     async fn finish(mut self) {
+        // The system lets go of all that the peer has sent and nobody has read, which takes time.
+        tokio::select! {
+            () = self.front.queue.turn() => {}
+            () = self.stop.cut_off() => {}
+        }
         // What the peer sent meanwhile is taken: unread bytes would turn the close into a reset,
         // which may overtake the kick.
         with_buffer(|buffer| drop(self.socket.try_read(buffer)));

@@ -35,12 +35,20 @@ pub(crate) async fn serve(
         app: &app,
         stop: &stop,
     };
+    let mut accepted_at_once = 0;
     loop {
+        if accepted_at_once == MOST_AT_ONCE
+            && let Some(front) = app.front()
+        {
+            accepted_at_once = 0;
+            front.queue.turn().await;
+        }
         tokio::select! {
             biased;
             () = stopped(&mut phase) => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    accepted_at_once += 1;
                     // Without a package and without a session, as pomelo does.
                     if max.is_some_and(|max| app.metrics().open() >= max) {
                         app.metrics().refused(Refusal::MaxConnections);
@@ -128,6 +136,9 @@ impl Drop for Cut<'_> {
 
 /// Connections that wait to be accepted; a crowd comes back at once after a restart.
 const BACKLOG: i32 = 1024;
+
+/// After so many, those who are there have a turn: some 100 microseconds of work.
+const MOST_AT_ONCE: u32 = 8;
 
 /// How long accepting rests after a failure of the system.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

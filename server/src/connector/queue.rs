@@ -177,3 +177,92 @@ impl Lane {
 fn nanos(at: Instant) -> u64 {
     u64::try_from(at.since_origin().as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use futures_util::task::noop_waker;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_origin(Duration::from_micros(micros))
+    }
+
+    /// A queue of which one lane is served, at a time that is always the same.
+    fn served(lanes: usize) -> (Arc<Queue>, JoinSet<()>) {
+        let queue = Arc::new(Queue::new(lanes));
+        let mut tasks = JoinSet::new();
+        for lane in 0..queue.lanes() {
+            let queue = Arc::clone(&queue);
+            tasks.spawn(async move { queue.run(lane, || at(7)).await });
+        }
+        (queue, tasks)
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_let_in_as_they_came_one_for_each_turn_of_the_loop() {
+        let (queue, _running) = served(1);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for who in ["first", "second", "third"] {
+            let (queue, log) = (Arc::clone(&queue), Arc::clone(&log));
+            tasks.spawn(async move {
+                queue.turn().await;
+                lock(&log).push(who);
+            });
+        }
+        let others = Arc::clone(&log);
+        tasks.spawn(async move {
+            for _ in 0..3 {
+                yield_now().await;
+                lock(&others).push("others");
+            }
+        });
+        while tasks.join_next().await.is_some() {}
+        let log = lock(&log).clone();
+        let waited: Vec<_> = log.iter().filter(|who| **who != "others").collect();
+        assert_eq!(waited, [&"first", &"second", &"third"]);
+        // Whoever has little to do is never behind two of them.
+        let longest = log.split(|who| *who == "others").map(<[_]>::len).max();
+        assert_eq!(longest, Some(1), "{log:?}");
+    }
+
+    #[tokio::test]
+    async fn every_lane_serves_its_own() {
+        let (queue, _running) = served(100);
+        assert_eq!(queue.lanes(), 16);
+        let tickets: Vec<_> = (0..50).map(|_| queue.enter(&noop_waker())).collect();
+        assert!(tickets.iter().all(|ticket| !queue.is_served(*ticket)));
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert!(tickets.iter().all(|ticket| queue.is_served(*ticket)));
+    }
+
+    #[test]
+    fn a_long_turn_of_others_is_made_up_for() {
+        let queue = Queue::new(1);
+        let tickets: Vec<_> = (0..4).map(|_| queue.enter(&noop_waker())).collect();
+        let served = || tickets.iter().filter(|t| queue.is_served(**t)).count();
+        assert!(queue.run(0, || at(1000)).now_or_never().is_none());
+        // The others had 1000 us, so these have 333.
+        assert_eq!(served(), 1);
+        queue.done(tickets[0], at(1200));
+        queue.done(tickets[1], at(1300));
+        assert_eq!(served(), 3);
+        queue.done(tickets[2], at(1400));
+        assert_eq!(served(), 3, "time is over");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_keeps_nobody_waiting() {
+        let (queue, _running) = served(1);
+        assert!(queue.turn().now_or_never().is_none());
+        queue.turn().await;
+    }
+}

@@ -1,4 +1,7 @@
-//! A slow peer costs only itself.
+//! A slow peer costs only itself, and a busy one hardly more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pomelo_server::{CloseReason, FrontendSession, Overflow, PushError, State};
 use serde_json::json;
@@ -384,4 +387,44 @@ async fn answers_find_room_in_a_mailbox_that_pushes_have_filled() {
         assert_eq!(taken, 8);
         running.stop().await;
     }
+}
+
+/// Everybody's bytes are there before the server's next turn.
+#[tokio::test]
+async fn who_asks_for_little_does_not_wait_for_those_who_ask_for_much() {
+    const PEERS: usize = 20;
+    const REQUESTS: usize = 1000;
+    type Done = Arc<AtomicUsize>;
+    let app = app_with(golden_connector())
+        .state::<Done>(Done::default())
+        .handler("connector.s.work", async |State(done): State<Done>| {
+            done.fetch_add(1, Ordering::Relaxed);
+            json!({})
+        })
+        .handler(
+            "connector.s.done",
+            async |State(done): State<Done>| json!({"done": done.load(Ordering::Relaxed)}),
+        );
+    let (running, address) = start(app).await;
+    let mut busy = Vec::new();
+    for _ in 0..PEERS {
+        busy.push(Tcp::ready(address).await);
+    }
+    let mut modest = Tcp::ready(address).await;
+    let work = request(1, "connector.s.work", "{}").repeat(REQUESTS);
+    for peer in &mut busy {
+        peer.send(&work).await;
+    }
+    modest.send(&request(1, "connector.s.done", "{}")).await;
+    let answer = modest.package().await;
+    let before = (0..PEERS * REQUESTS / 10)
+        .find(|done| answer == response(1, &format!(r#"{{"done":{done}}}"#)));
+    assert!(before.is_some(), "behind a tenth of what others asked for");
+    // They get theirs, too.
+    for peer in &mut busy {
+        for _ in 0..REQUESTS {
+            assert_eq!(peer.package().await, response(1, "{}"));
+        }
+    }
+    running.stop().await;
 }
