@@ -1,22 +1,22 @@
 //! The whole path of a request: route -> filters -> handler here or forward there -> filters ->
 //! answer. In pomelo 2.2.7 this is `server/server.js` with `components/connector.js` around it.
 
+use std::future::poll_fn;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use pomelo_protocol::{Body, CodecError, FrameRef, RequestId, Route};
-use serde_json::Value;
+use pomelo_protocol::{Body, RequestId, Route};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::error::{Error, PushError, code_500};
+use crate::error::Error;
 use crate::filter::{panicked, shielded};
-use crate::handler::{Asked, BoxFuture, Reply, Request};
-use crate::push::{Outbound, OutboundKind};
+use crate::handler::{BoxFuture, Request};
+use crate::reply::{Asker, Reply};
 use crate::session::Session;
 
 /// What a turn of a connection's task lends to the calls that begin in it.
@@ -112,35 +112,34 @@ fn start<T: From<()> + 'static>(batch: &mut Batch<'_, '_>, call: Call<'_>) -> Op
         _ => return general(batch, call),
     };
     let request = call.into_request(&mut batch.last);
-    let mut first = || {
+    let mut asker = asker(request, session);
+    let first = catch_unwind(AssertUnwindSafe(|| {
         let mut running = handler.start(request);
-        match running.as_mut().poll(batch.context) {
-            Poll::Ready(outcome) => Ok(outcome),
-            Poll::Pending => Err(running),
+        let answered = running.poll_answer(batch.context, &mut asker).is_ready();
+        (!answered).then_some(running)
+    }));
+    let mut running = match first {
+        Ok(running) => running?,
+        Err(_) => {
+            asker.fail(&panicked("handler"));
+            return None;
         }
     };
-    let first = catch_unwind(AssertUnwindSafe(&mut first));
-    let client = Client::of(request, session);
-    match first {
-        Ok(Ok(outcome)) => client.answer(&outcome),
-        Err(_) => client.answer(&Err(panicked("handler"))),
-        Ok(Err(running)) => {
-            let (app, session, route) = (app.clone(), session.clone(), request.route.clone());
-            let id = request.id;
-            return Some(Box::pin(async move {
-                let outcome = shielded("handler", running).await;
-                let client = Client {
-                    app: &app,
-                    session: &session,
-                    id,
-                    route: &route,
-                };
-                client.answer(&outcome);
-                T::from(())
-            }));
+    let (app, session, route) = (app.clone(), session.clone(), request.route.clone());
+    let id = request.id;
+    Some(Box::pin(async move {
+        let mut asker = Asker::new(&app, &session, id, &route);
+        let answered = poll_fn(|context| running.poll_answer(context, &mut asker));
+        if AssertUnwindSafe(answered).catch_unwind().await.is_err() {
+            asker.fail(&panicked("handler"));
         }
-    }
-    None
+        T::from(())
+    }))
+}
+
+/// Who sent a client's request.
+fn asker<'a>(request: &'a Request, session: &'a Session) -> Asker<'a> {
+    Asker::new(&request.app, session, request.id, &request.route)
 }
 
 /// With all that there may be.
@@ -176,8 +175,7 @@ fn dispatch(mut request: Request, session: Session) -> impl Future<Output = Requ
                 return request;
             }
             Target::Malformed => {
-                let outcome = Err(Error::new("malformed route"));
-                Client::of(&request, &session).respond(&outcome);
+                asker(&request, &session).refuse(&Error::new("malformed route"));
                 return request;
             }
         };
@@ -191,7 +189,7 @@ fn dispatch(mut request: Request, session: Session) -> impl Future<Output = Requ
             Ok(()) => forward(&request).await,
             Err(error) => filters.recover(&mut request, error).await,
         };
-        Client::of(&request, &session).answer(&outcome);
+        asker(&request, &session).answer(&outcome);
         // The client has its answer; nothing that these filters answer reaches it.
         drop(filters.after(&mut request, outcome).await);
         request
@@ -297,105 +295,6 @@ fn within(
         Some(deadline) => Either::Right(timeout_at(deadline, work).map(|outcome| {
             outcome.unwrap_or_else(|_| Err(Error::new("no answer within the time limit")))
         })),
-    }
-}
-
-/// Who asked, and so who gets the answer.
-#[derive(Clone, Copy)]
-struct Client<'a> {
-    app: &'a App,
-    session: &'a Session,
-    id: Option<RequestId>,
-    route: &'a Route,
-}
-
-impl<'a> Client<'a> {
-    fn of(request: &'a Request, session: &'a Session) -> Self {
-        Self {
-            app: &request.app,
-            session,
-            id: request.id,
-            route: &request.route,
-        }
-    }
-
-    /// Counts a failure and sends the answer.
-    fn answer(self, outcome: &Result<Reply, Error>) {
-        if outcome.is_err() {
-            self.app.metrics().failed(self.route);
-        }
-        self.respond(outcome);
-    }
-
-    /// Sends the answer, unless it was a notify: that one never gets any.
-    fn respond(self, outcome: &Result<Reply, Error>) {
-        let Self { session, route, .. } = self;
-        if let Err(error) = outcome {
-            tracing::debug!(route = &**route, session = session.id(), %error, "request failed");
-        }
-        let Some(id) = self.id else { return };
-        let asked = Asked {
-            codec: &session.tables().codec,
-            id,
-            route,
-        };
-        let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
-        let mut send = |frame: FrameRef<'_>| {
-            // Schedulers and their selectors are the application's code, too.
-            let schedule = AssertUnwindSafe(|| self.schedule(id, options, frame));
-            match catch_unwind(schedule) {
-                // A session that closed meanwhile takes no answer, and its mailbox counts what it
-                // refuses.
-                Ok(Ok(()) | Err(PushError::Closed | PushError::Full)) => {}
-                Ok(Err(error)) => tracing::warn!(route = &**route, %error, "response is lost"),
-                Err(_) => tracing::error!(route = &**route, "push scheduler panicked"),
-            }
-        };
-        let sent = match outcome {
-            // How a reply is written is the application's code, too.
-            Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.respond(asked, &mut send)))
-                .unwrap_or_else(|_| asked.respond(&code_500(), &mut send)),
-            Err(error) => asked.respond(&error.to_body(), &mut send),
-        };
-        let sent = match sent {
-            Ok(()) => Ok(()),
-            // A response that does not fit its schema has an empty body.
-            Err(CodecError::Misfit(_)) => match asked.codec.empty_response(id) {
-                Ok(frame) => {
-                    send(frame.borrowed());
-                    Ok(())
-                }
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => {
-                tracing::warn!(route = &**route, %error, "response cannot be encoded");
-                asked.respond(&code_500(), &mut send)
-            }
-        };
-        if let Err(error) = sent {
-            tracing::warn!(route = &**route, %error, "response is lost");
-        }
-    }
-
-    /// Through the frontend's push scheduler, so that answers keep their order among pushes.
-    fn schedule(
-        self,
-        id: RequestId,
-        options: &Value,
-        frame: FrameRef<'_>,
-    ) -> Result<(), PushError> {
-        if self.app.pushes_at_once() {
-            return self.session.answer(frame);
-        }
-        let outbound = Outbound {
-            kind: OutboundKind::Response,
-            id: Some(id),
-            route: self.route,
-            options,
-        };
-        self.app
-            .scheduler(&outbound)?
-            .schedule(&outbound, frame.to_frame(), self.session)
     }
 }
 
