@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
@@ -15,15 +16,21 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::error::Error;
 use crate::filter::{panicked, shielded};
-use crate::handler::{BoxFuture, Request};
+use crate::handler::{BoxFuture, Request, Start};
 use crate::reply::{Asker, Reply};
 use crate::session::Session;
 
 /// What a turn of a connection's task lends to the calls that begin in it.
 pub(crate) struct Batch<'a, 'b> {
     pub(crate) context: &'a mut Context<'b>,
-    /// The last request that was done at once, to make the next one of.
-    last: Option<Request>,
+    last: Option<Last>,
+}
+
+/// The last request that was done at once, to make the next one of.
+struct Last {
+    request: Request,
+    /// What its route asks for, if that can be begun right here.
+    handler: Option<Arc<Start>>,
 }
 
 impl<'a, 'b> Batch<'a, 'b> {
@@ -45,9 +52,10 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// As filters and handlers see it, made out of the last one of the same client if there is one.
+    /// As filters and handlers see it, made out of the last one of the same client if there is
+    /// one. What comes in one go is often for one route, which is looked up once then.
     #[inline]
-    fn into_request(self, last: &mut Option<Request>) -> &mut Request {
+    fn into_request(self, last: &mut Option<Last>) -> &mut Last {
         let Self {
             app,
             session,
@@ -57,12 +65,28 @@ impl Call<'_> {
         } = self;
         match last {
             Some(last) => {
-                last.renew(id, route, body);
+                if last.request.route != route {
+                    last.handler = handler(app, &route);
+                    last.request.route = route;
+                }
+                last.request.renew(id, body);
                 last
             }
-            none => none.insert(Request::of_client(app, session, id, route, body)),
+            none => none.insert(Last {
+                handler: handler(app, &route),
+                request: Request::of_client(app, session, id, route, body),
+            }),
         }
     }
+}
+
+/// The handler of this server that the route asks for, if there are no filters around it.
+fn handler(app: &App, route: &str) -> Option<Arc<Start>> {
+    if app.filters().are_there() {
+        return None;
+    }
+    let handler = app.handlers().get(route)?;
+    handler.is_of(app.server_type()).then(|| handler.shared())
 }
 
 /// Begins a call and runs it as far as it goes without waiting: normally to its end. What is left
@@ -107,14 +131,13 @@ pub(crate) fn begin<T: From<()> + 'static>(
 /// request is only made if it waits.
 fn start<T: From<()> + 'static>(batch: &mut Batch<'_, '_>, call: Call<'_>) -> Option<BoxFuture<T>> {
     let Call { app, session, .. } = call;
-    let handler = match app.handlers().get(&call.route) {
-        Some(handler) if handler.is_of(app.server_type()) && !app.filters().are_there() => handler,
-        _ => return general(batch, call),
+    let Last { request, handler } = call.into_request(&mut batch.last);
+    let Some(handler) = handler else {
+        return general(batch, session.clone());
     };
-    let request = call.into_request(&mut batch.last);
     let mut asker = asker(request, session);
     let first = catch_unwind(AssertUnwindSafe(|| {
-        let mut running = handler.start(request);
+        let mut running = handler(request);
         let answered = running.poll_answer(batch.context, &mut asker).is_ready();
         (!answered).then_some(running)
     }));
@@ -145,15 +168,13 @@ fn asker<'a>(request: &'a Request, session: &'a Session) -> Asker<'a> {
 /// With all that there may be.
 fn general<T: From<()> + 'static>(
     batch: &mut Batch<'_, '_>,
-    call: Call<'_>,
+    session: Session,
 ) -> Option<BoxFuture<T>> {
-    let session = call.session.clone();
-    call.into_request(&mut batch.last);
-    let request = batch.last.take()?;
+    let Last { request, handler } = batch.last.take()?;
     let mut whole = Box::pin(dispatch(request, session));
     match whole.as_mut().poll(batch.context) {
         Poll::Ready(request) => {
-            batch.last = Some(request);
+            batch.last = Some(Last { request, handler });
             None
         }
         Poll::Pending => Some(Box::pin(whole.map(|_| T::from(())))),

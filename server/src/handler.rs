@@ -52,10 +52,9 @@ impl Request {
         }
     }
 
-    /// Makes the next request of the same client out of this one.
-    pub(crate) fn renew(&mut self, id: Option<RequestId>, route: Route, body: Body) {
+    /// Makes the next request of the same client to the same route out of this one.
+    pub(crate) fn renew(&mut self, id: Option<RequestId>, body: Body) {
         self.id = id;
-        self.route = route;
         self.body = body;
         self.copy = OnceLock::new();
         self.deadline = None;
@@ -314,7 +313,7 @@ handler_of!(A1 A2 A3 A4 A5 A6 A7);
 handler_of!(A1 A2 A3 A4 A5 A6 A7 A8);
 
 /// What starts a call of a handler or a remote.
-type Start = dyn Fn(&Request) -> BoxedReply + Send + Sync;
+pub(crate) type Start = dyn Fn(&Request) -> BoxedReply + Send + Sync;
 
 /// Handlers or remotes by `serverType.service.method`.
 #[derive(Default)]
@@ -328,7 +327,7 @@ pub(crate) struct Table {
 pub(crate) struct Entry {
     /// The first part of its route; empty if no client reaches it.
     server_type: Box<str>,
-    start: Box<Start>,
+    start: Arc<Start>,
 }
 
 impl Entry {
@@ -340,6 +339,11 @@ impl Entry {
     pub(crate) fn start(&self, request: &Request) -> BoxedReply {
         (self.start)(request)
     }
+
+    /// What starts its calls, for who starts many.
+    pub(crate) fn shared(&self) -> Arc<Start> {
+        Arc::clone(&self.start)
+    }
 }
 
 impl Table {
@@ -347,7 +351,7 @@ impl Table {
     pub(crate) fn insert<A, H: Handler<A>>(&mut self, route: &str, handler: H) -> bool {
         let entry = Entry {
             server_type: dispatch::server_type(route).unwrap_or_default().into(),
-            start: Box::new(move |request| handler.call(request)),
+            start: Arc::new(move |request| handler.call(request)),
         };
         self.entries.insert(route.into(), entry).is_none()
     }
