@@ -405,7 +405,11 @@ impl Frame {
 
     /// The frame, borrowed.
     pub fn borrowed(&self) -> FrameRef<'_> {
-        FrameRef { wire: &self.wire }
+        let wire = &*self.wire;
+        FrameRef {
+            wire,
+            package: wire.get(self.websocket_head_len()..).unwrap_or_default(),
+        }
     }
 
     /// The package, as it goes over TCP.
@@ -466,6 +470,7 @@ impl core::fmt::Debug for Frame {
 pub struct FrameRef<'a> {
     /// WebSocket head, then the package.
     wire: &'a [u8],
+    package: &'a [u8],
 }
 
 impl<'a> FrameRef<'a> {
@@ -474,6 +479,7 @@ impl<'a> FrameRef<'a> {
     ///
     /// # Errors
     /// What `body` answers, or [`EncodeError::PackageTooLarge`].
+    #[inline]
     pub fn build<E: From<EncodeError>>(
         scratch: &'a mut Vec<u8>,
         kind: PackageKind,
@@ -486,16 +492,18 @@ impl<'a> FrameRef<'a> {
         let wire = scratch
             .get(WEBSOCKET_HEAD_MAX - head_len..)
             .unwrap_or_default();
-        Ok(Self { wire })
+        let package = scratch.get(WEBSOCKET_HEAD_MAX..).unwrap_or_default();
+        Ok(Self { wire, package })
     }
 
     /// The package, as it goes over TCP.
-    pub fn as_bytes(self) -> &'a [u8] {
-        let head = websocket_head_len(self.wire);
-        self.wire.get(head..).unwrap_or_default()
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.package
     }
 
     /// The package in an unmasked binary WebSocket frame, as a server sends it.
+    #[inline]
     pub const fn as_websocket(self) -> &'a [u8] {
         self.wire
     }

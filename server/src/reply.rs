@@ -422,10 +422,15 @@ impl<'a> Asker<'a> {
 
 /// Whether the JSON body of a response is one that pomelo replaces by `{}`.
 fn ends_falsy(frame: FrameRef<'_>, id: RequestId) -> bool {
-    // Head of the package, flag, and the id in groups of seven bits.
+    // Head of the package, flag, the longest id, and the longest of such bodies.
+    const MAX: usize = 4 + 1 + 10 + 5;
+    let package = frame.as_bytes();
+    if package.len() > MAX {
+        return false;
+    }
+    // The id is in groups of seven bits.
     let groups = usize::try_from((64 - id.get().leading_zeros()).div_ceil(7)).unwrap_or(10);
-    let body = frame.as_bytes().get(4 + 1 + groups..).unwrap_or_default();
-    is_falsy(body)
+    is_falsy(package.get(4 + 1 + groups..).unwrap_or_default())
 }
 
 fn is_falsy(json: &[u8]) -> bool {

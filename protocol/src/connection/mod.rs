@@ -158,7 +158,16 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Frame> {
+        // Asked for after each message, most of which leave nothing here.
+        if self.frames.is_empty() {
+            return None;
+        }
+        self.pop_front()
+    }
+
+    fn pop_front(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
         if self.frames.is_empty() {
