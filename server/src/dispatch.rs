@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use pomelo_protocol::{Body, RequestId, Route};
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::error::Error;
@@ -104,18 +104,27 @@ pub(crate) fn begin<T: From<()> + 'static>(
         uid = call.session.uid().as_ref().map(tracing::field::display),
         route = &*call.route,
     );
+    if span.is_none() && !app.metrics().measures() {
+        return start(batch, call);
+    }
+    watched(batch, call, span)
+}
+
+/// [`begin`] while somebody wants to know how it goes.
+fn watched<T: From<()> + 'static>(
+    batch: &mut Batch<'_, '_>,
+    call: Call<'_>,
+    span: Span,
+) -> Option<BoxFuture<T>> {
+    let app = call.app;
     let measured = app.metrics().measures().then(Instant::now);
     let measured = measured.map(|started| (started, app.clone(), call.route.clone()));
-    let rest = span.in_scope(|| start(batch, call));
-    if span.is_none() && measured.is_none() {
-        return rest;
-    }
     let measure = move || {
         if let Some((started, app, route)) = measured {
             app.metrics().handled(&route, started.elapsed());
         }
     };
-    let Some(rest) = rest else {
+    let Some(rest) = span.in_scope(|| start(batch, call)) else {
         measure();
         return None;
     };
