@@ -99,9 +99,7 @@ pub use cron::{CronEntry, CronError, CronTime, CronTimeError};
 pub use error::{Error, PushError, RpcError, SessionError, StartError};
 pub use events::Event;
 pub use filter::{AfterFn, BeforeFn, ErrorFn, Filter, IntoVerdict};
-pub use handler::{
-    Args, Extension, FromRequest, Handler, Msg, Request, State,
-};
+pub use handler::{Args, Extension, FromRequest, Handler, Msg, Request, State};
 pub use mailbox::Overflow;
 pub use pomelo_protocol as protocol;
 pub use pomelo_protocol::{Body, CloseReason, Frame, HandshakeRequest, Route};

@@ -76,9 +76,9 @@ pub trait IntoReply {
     /// The handler's own.
     fn into_reply(self) -> Result<Reply, Error>;
 
-    /// Answers without a [`Reply`] to be kept, which is how it is done where no filter looks at
-    /// the reply. A type that wraps one of those here may pass this on to it, and answers as it
-    /// does by [`into_reply`](Self::into_reply) if it does not.
+    /// Answers at once, which is what becomes of a reply that no filter looks at: nothing has to
+    /// be kept for it. By default it is kept nevertheless; a type that wraps one of those here
+    /// may pass this on to it.
     fn answer(self, asker: &mut Asker<'_>)
     where
         Self: Sized,
@@ -340,23 +340,27 @@ impl<'a> Asker<'a> {
         let Some(id) = self.id.take() else { return };
         let this = &*self;
         let codec = &this.session.tables().codec;
+        let send = |scratch: &mut Vec<u8>| match encode(codec, scratch, id, this.route) {
+            Ok(frame) if ends_falsy(frame, id) => this.send_empty(id, options, frame),
+            Ok(frame) => this.deliver(id, options, frame),
+            Err(error) => this.make_up(id, options, Some(&error)),
+        };
         // How a reply is written is the application's code, too.
-        let sent = catch_unwind(AssertUnwindSafe(|| {
-            scratch(|scratch| {
-                let frame = encode(codec, scratch, id, this.route)?;
-                if ends_falsy(frame, id) && codec.outgoing.message(this.route).is_none() {
-                    let empty = codec.response_in(scratch, id, this.route, &Map::new())?;
-                    this.deliver(id, options, empty);
-                } else {
-                    this.deliver(id, options, frame);
-                }
-                Ok(())
-            })
-        }));
-        match sent {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => this.make_up(id, options, Some(&error)),
-            Err(_) => this.make_up(id, options, None),
+        if catch_unwind(AssertUnwindSafe(|| scratch(send))).is_err() {
+            this.make_up(id, options, None);
+        }
+    }
+
+    /// Sends `{}` in place of a falsy answer, unless that has a schema.
+    #[cold]
+    fn send_empty(&self, id: RequestId, options: &Value, falsy: FrameRef<'_>) {
+        let codec = &self.session.tables().codec;
+        if codec.outgoing.message(self.route).is_some() {
+            return self.deliver(id, options, falsy);
+        }
+        match codec.response(&mut Vec::new(), id, self.route, &Map::new()) {
+            Ok(frame) => self.deliver(id, options, frame.borrowed()),
+            Err(error) => self.make_up(id, options, Some(&error)),
         }
     }
 

@@ -491,6 +491,7 @@ impl Queue {
     }
 
     /// Puts what was held behind what is on its way; `false` if there is nothing.
+    #[inline]
     fn release(&mut self) -> bool {
         let Some(held) = self.held.take() else {
             return false;
