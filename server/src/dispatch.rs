@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::filter::{panicked, shielded};
 use crate::handler::{BoxFuture, Request, Start};
-use crate::reply::{Asker, Reply};
+use crate::reply::{Asker, BoxedReply, Reply};
 use crate::session::Session;
 
 /// What a turn of a connection's task lends to the calls that begin in it.
@@ -31,6 +31,8 @@ struct Last {
     request: Request,
     /// What its route asks for, if that can be begun right here.
     handler: Option<Arc<Start>>,
+    /// The handler's call, which has ended.
+    ended: Option<BoxedReply>,
 }
 
 impl<'a, 'b> Batch<'a, 'b> {
@@ -75,6 +77,7 @@ impl Call<'_> {
             none => none.insert(Last {
                 handler: handler(app, &route),
                 request: Request::of_client(app, session, id, route, body),
+                ended: None,
             }),
         }
     }
@@ -140,15 +143,22 @@ fn watched<T: From<()> + 'static>(
 /// request is only made if it waits.
 fn start<T: From<()> + 'static>(batch: &mut Batch<'_, '_>, call: Call<'_>) -> Option<BoxFuture<T>> {
     let Call { app, session, .. } = call;
-    let Last { request, handler } = call.into_request(&mut batch.last);
+    let Last {
+        request,
+        handler,
+        ended,
+    } = call.into_request(&mut batch.last);
     let Some(handler) = handler else {
         return general(batch, session.clone());
     };
     let mut asker = asker(request, session);
     let first = catch_unwind(AssertUnwindSafe(|| {
-        let mut running = handler(request);
-        let answered = running.poll_answer(batch.context, &mut asker).is_ready();
-        (!answered).then_some(running)
+        let mut running = handler(request, ended.take());
+        if running.poll_answer(batch.context, &mut asker).is_pending() {
+            return Some(running);
+        }
+        *ended = Some(running);
+        None
     }));
     let mut running = match first {
         Ok(running) => running?,
@@ -179,11 +189,11 @@ fn general<T: From<()> + 'static>(
     batch: &mut Batch<'_, '_>,
     session: Session,
 ) -> Option<BoxFuture<T>> {
-    let Last { request, handler } = batch.last.take()?;
-    let mut whole = Box::pin(dispatch(request, session));
+    let last = batch.last.take()?;
+    let mut whole = Box::pin(dispatch(last.request, session));
     match whole.as_mut().poll(batch.context) {
         Poll::Ready(request) => {
-            batch.last = Some(Last { request, handler });
+            batch.last = Some(Last { request, ..last });
             None
         }
         Poll::Pending => Some(Box::pin(whole.map(|_| T::from(())))),

@@ -279,6 +279,12 @@ impl FromRequest for BackendSession {
 pub trait Handler<Arguments>: Clone + Send + Sync + 'static {
     /// Starts a call; it runs when the future is polled.
     fn call(&self, request: &Request) -> BoxedReply;
+
+    /// [`call`](Self::call) in the memory of a call that has ended; see [`BoxedReply::after`].
+    fn call_after(&self, request: &Request, ended: Option<BoxedReply>) -> BoxedReply {
+        drop(ended);
+        self.call(request)
+    }
 }
 
 macro_rules! handler_of {
@@ -289,12 +295,16 @@ macro_rules! handler_of {
             R: Future<Output: IntoReply> + Send + 'static,
             $($argument: FromRequest,)*
         {
-            #[allow(unused_variables, reason = "a handler without arguments looks at nothing")]
             fn call(&self, request: &Request) -> BoxedReply {
+                self.call_after(request, None)
+            }
+
+            #[allow(unused_variables, reason = "a handler without arguments looks at nothing")]
+            fn call_after(&self, request: &Request, ended: Option<BoxedReply>) -> BoxedReply {
                 let take = || Ok(($($argument::from_request(request)?,)*));
                 match take() {
                     #[allow(non_snake_case, reason = "one name for the type and its value")]
-                    Ok(($($argument,)*)) => BoxedReply::new(self($($argument),*)),
+                    Ok(($($argument,)*)) => BoxedReply::after(ended, self($($argument),*)),
                     Err(error) => BoxedReply::new(ready(Err::<(), _>(error))),
                 }
             }
@@ -312,8 +322,8 @@ handler_of!(A1 A2 A3 A4 A5 A6);
 handler_of!(A1 A2 A3 A4 A5 A6 A7);
 handler_of!(A1 A2 A3 A4 A5 A6 A7 A8);
 
-/// What starts a call of a handler or a remote.
-pub(crate) type Start = dyn Fn(&Request) -> BoxedReply + Send + Sync;
+/// What starts a call of a handler or a remote, in the memory of one that has ended if there is one.
+pub(crate) type Start = dyn Fn(&Request, Option<BoxedReply>) -> BoxedReply + Send + Sync;
 
 /// Handlers or remotes by `serverType.service.method`.
 #[derive(Default)]
@@ -337,7 +347,7 @@ impl Entry {
 
     /// Starts a call; it runs when the future is polled.
     pub(crate) fn start(&self, request: &Request) -> BoxedReply {
-        (self.start)(request)
+        (self.start)(request, None)
     }
 
     /// What starts its calls, for who starts many.
@@ -351,7 +361,7 @@ impl Table {
     pub(crate) fn insert<A, H: Handler<A>>(&mut self, route: &str, handler: H) -> bool {
         let entry = Entry {
             server_type: dispatch::server_type(route).unwrap_or_default().into(),
-            start: Arc::new(move |request| handler.call(request)),
+            start: Arc::new(move |request, ended| handler.call_after(request, ended)),
         };
         self.entries.insert(route.into(), entry).is_none()
     }

@@ -1,5 +1,6 @@
 //! What a handler answers, and how that gets to who asked.
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -175,7 +176,22 @@ impl fmt::Debug for BoxedReply {
 impl BoxedReply {
     /// The call whose answer `running` is.
     pub fn new(running: impl Future<Output: IntoReply> + Send + 'static) -> Self {
-        Self(Box::pin(running))
+        Self(Box::pin(Some(running)))
+    }
+
+    /// [`new`](Self::new) in the memory of a call that has ended, if that was one of the same
+    /// handler.
+    pub fn after(
+        ended: Option<Self>,
+        running: impl Future<Output: IntoReply> + Send + 'static,
+    ) -> Self {
+        let mut next = Some(running);
+        if let Some(mut ended) = ended
+            && ended.0.as_mut().restart(&mut next)
+        {
+            return ended;
+        }
+        Self(Box::pin(next))
     }
 
     /// Runs it on; what the handler answers goes straight to who asked.
@@ -196,8 +212,11 @@ impl Future for BoxedReply {
     }
 }
 
-/// A handler's own future, which may be run to either end.
+/// A handler's own future until it is done, which may be run to either end.
 trait Running: Send {
+    /// Takes the next future out of `next`, if that is an option of the same type.
+    fn restart(self: Pin<&mut Self>, next: &mut dyn Any) -> bool;
+
     fn poll_reply(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Reply, Error>>;
 
     fn poll_answer(
@@ -207,9 +226,18 @@ trait Running: Send {
     ) -> Poll<()>;
 }
 
-impl<F: Future<Output: IntoReply> + Send> Running for F {
+impl<F: Future<Output: IntoReply> + Send + 'static> Running for Option<F> {
+    fn restart(mut self: Pin<&mut Self>, next: &mut dyn Any) -> bool {
+        let next = next.downcast_mut().and_then(Self::take);
+        let fits = next.is_some();
+        if fits {
+            self.set(next);
+        }
+        fits
+    }
+
     fn poll_reply(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Reply, Error>> {
-        self.poll(context).map(IntoReply::into_reply)
+        poll_once(self, context).map(IntoReply::into_reply)
     }
 
     fn poll_answer(
@@ -217,9 +245,22 @@ impl<F: Future<Output: IntoReply> + Send> Running for F {
         context: &mut Context<'_>,
         asker: &mut Asker<'_>,
     ) -> Poll<()> {
-        ready!(self.poll(context)).answer(asker);
+        ready!(poll_once(self, context)).answer(asker);
         Poll::Ready(())
     }
+}
+
+/// Polls a future that is dropped when it is done.
+fn poll_once<F: Future>(
+    mut running: Pin<&mut Option<F>>,
+    context: &mut Context<'_>,
+) -> Poll<F::Output> {
+    let Some(future) = running.as_mut().as_pin_mut() else {
+        return Poll::Pending;
+    };
+    let output = ready!(future.poll(context));
+    running.set(None);
+    Poll::Ready(output)
 }
 
 /// Serde's `Serialize` behind a pointer, for the things that a reply becomes.
