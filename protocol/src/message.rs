@@ -286,7 +286,7 @@ impl MessageHead<'_> {
     ///
     /// # Errors
     /// [`EncodeError::RouteTooLong`] when a name is over 255 bytes; nothing is appended then.
-    #[inline]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
     pub fn write(&self, out: &mut Vec<u8>, compressed: bool) -> Result<(), EncodeError> {
         let mut flag = (self.kind() as u8) << FLAG_KIND_SHIFT;
         if compressed {

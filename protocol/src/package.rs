@@ -200,14 +200,24 @@ impl PackageDecoder {
     /// [`DecodeError::UnknownPackageKind`] and [`DecodeError::PackageTooLarge`]. A stream cannot
     /// be read on after either: the same error is answered from then on and what was buffered is
     /// gone.
+    #[inline]
     pub fn next_package(&mut self) -> Result<Option<Package>, DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        self.take().inspect_err(|&error| {
-            self.failed = Some(error);
-            self.discard();
-        })
+        let taken = if self.partial.is_none() {
+            self.take()
+        } else {
+            self.complete()
+        };
+        taken.map_err(|error| self.fail(error))
+    }
+
+    #[cold]
+    fn fail(&mut self, error: DecodeError) -> DecodeError {
+        self.failed = Some(error);
+        self.discard();
+        error
     }
 
     /// How many bytes wait in the decoder.
@@ -227,31 +237,37 @@ impl PackageDecoder {
         self.partial = None;
     }
 
+    /// A package that lies in the newest chunk from its first byte on.
+    #[inline]
     fn take(&mut self) -> Result<Option<Package>, DecodeError> {
-        let Some(partial) = &mut self.partial else {
-            let Some(head) = Head::parse(&self.input, self.max_body)? else {
-                return self.keep_partial();
-            };
-            let body = match self.input.len().checked_sub(HEAD_LEN + head.len) {
-                None => return self.keep_partial(),
-                // Most chunks are one package: nothing is shared then, and no chunk is pinned
-                // for as long as the connection is quiet.
-                Some(0) => {
-                    let mut package = core::mem::take(&mut self.input);
-                    package.advance(HEAD_LEN);
-                    package
-                }
-                Some(_) => {
-                    self.input.advance(HEAD_LEN);
-                    self.input.split_to(head.len)
-                }
-            };
-            return Ok(Some(Package {
-                kind: head.kind,
-                body,
-            }));
+        let Some(head) = Head::parse(&self.input, self.max_body)? else {
+            return Ok(self.keep_partial());
         };
+        let body = match self.input.len().checked_sub(HEAD_LEN + head.len) {
+            None => return Ok(self.keep_partial()),
+            // Most chunks are one package: nothing is shared then, and no chunk is pinned
+            // for as long as the connection is quiet.
+            Some(0) => {
+                let mut package = core::mem::take(&mut self.input);
+                package.advance(HEAD_LEN);
+                package
+            }
+            Some(_) => {
+                self.input.advance(HEAD_LEN);
+                self.input.split_to(head.len)
+            }
+        };
+        Ok(Some(Package {
+            kind: head.kind,
+            body,
+        }))
+    }
 
+    /// A package that an earlier chunk began.
+    fn complete(&mut self) -> Result<Option<Package>, DecodeError> {
+        let Some(partial) = &mut self.partial else {
+            return Ok(None);
+        };
         let mut input = &*self.input;
         fill(partial, HEAD_LEN, &mut input);
         let head = Head::parse(partial.front(), self.max_body)?;
@@ -276,12 +292,12 @@ impl PackageDecoder {
         }))
     }
 
-    fn keep_partial(&mut self) -> Result<Option<Package>, DecodeError> {
+    fn keep_partial(&mut self) -> Option<Package> {
         let input = core::mem::take(&mut self.input);
         if !input.is_empty() {
             self.partial.get_or_insert_default().push(&input);
         }
-        Ok(None)
+        None
     }
 }
 
@@ -304,11 +320,16 @@ pub fn write_package<E: From<EncodeError>>(
 ) -> Result<(), E> {
     let start = out.len();
     out.extend_from_slice(&[kind as u8, 0, 0, 0]);
-    let written = body(out).and_then(|()| patch_len(out, start).map_err(E::from));
-    if written.is_err() {
+    // Told as it comes: a result that is passed on is copied each time.
+    if let Err(error) = body(out) {
         out.truncate(start);
+        return Err(error);
     }
-    written
+    if let Err(error) = patch_len(out, start) {
+        out.truncate(start);
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 #[inline]
@@ -405,7 +426,11 @@ impl Frame {
 
     /// The frame, borrowed.
     pub fn borrowed(&self) -> FrameRef<'_> {
-        FrameRef { wire: &self.wire }
+        let wire = &*self.wire;
+        FrameRef {
+            wire,
+            package: wire.get(self.websocket_head_len()..).unwrap_or_default(),
+        }
     }
 
     /// The package, as it goes over TCP.
@@ -466,6 +491,7 @@ impl core::fmt::Debug for Frame {
 pub struct FrameRef<'a> {
     /// WebSocket head, then the package.
     wire: &'a [u8],
+    package: &'a [u8],
 }
 
 impl<'a> FrameRef<'a> {
@@ -474,6 +500,7 @@ impl<'a> FrameRef<'a> {
     ///
     /// # Errors
     /// What `body` answers, or [`EncodeError::PackageTooLarge`].
+    #[inline]
     pub fn build<E: From<EncodeError>>(
         scratch: &'a mut Vec<u8>,
         kind: PackageKind,
@@ -486,16 +513,18 @@ impl<'a> FrameRef<'a> {
         let wire = scratch
             .get(WEBSOCKET_HEAD_MAX - head_len..)
             .unwrap_or_default();
-        Ok(Self { wire })
+        let package = scratch.get(WEBSOCKET_HEAD_MAX..).unwrap_or_default();
+        Ok(Self { wire, package })
     }
 
     /// The package, as it goes over TCP.
-    pub fn as_bytes(self) -> &'a [u8] {
-        let head = websocket_head_len(self.wire);
-        self.wire.get(head..).unwrap_or_default()
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.package
     }
 
     /// The package in an unmasked binary WebSocket frame, as a server sends it.
+    #[inline]
     pub const fn as_websocket(self) -> &'a [u8] {
         self.wire
     }

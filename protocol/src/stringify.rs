@@ -123,12 +123,45 @@ fn is_plain(text: &[u8], escaped_from: u8) -> bool {
             .iter()
             .fold(false, |found, byte| found | is_special(*byte, escaped_from))
     };
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let (blocks, _) = text.as_chunks::<BLOCK>();
     // The last block once more from behind, rather than its rest byte by byte.
     match text.last_chunk::<BLOCK>() {
         Some(last) => !blocks.iter().any(|block| has_special(block)) && !has_special(last),
-        None => !rest.iter().any(|byte| is_special(*byte, escaped_from)),
+        None => is_plain_word(text, escaped_from),
     }
+}
+
+/// [`is_plain`] of less than a block: most names of members.
+fn is_plain_word(text: &[u8], escaped_from: u8) -> bool {
+    let has_special = |word: u64| has_special(word, escaped_from);
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return !has_special(u64::from_ne_bytes(*first)) && !has_special(u64::from_ne_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let [first, last] = [first, last].map(|half| u64::from(u32::from_ne_bytes(*half)));
+        return !has_special(first | last << 32);
+    }
+    !text.iter().any(|byte| is_special(*byte, escaped_from))
+}
+
+/// Whether one of the eight bytes [`is_special`].
+const fn has_special(word: u64, escaped_from: u8) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const fn each(byte: u8) -> u64 {
+        ONES * byte as u64
+    }
+    // Sets the high bit of a byte below the limit; in a byte behind such a one it may be wrong.
+    const fn below(word: u64, limit: u8) -> u64 {
+        word.wrapping_sub(each(limit)) & !word
+    }
+    let quote = below(word ^ each(b'"'), 1);
+    let backslash = below(word ^ each(b'\\'), 1);
+    // From 0xf0 on all of the upper four bits are set; text has no byte 0xff.
+    let astral = match escaped_from {
+        0xf0 => word & word << 1 & word << 2 & word << 3,
+        _ => 0,
+    };
+    (below(word, 0x20) | quote | backslash | astral) & (ONES << 7) != 0
 }
 
 /// What is being written between two brackets.
@@ -692,6 +725,29 @@ mod tests {
             "\"a\\ud83d\\ude00文b\\udbff\\udfff\\ud800\\udc00\""
         );
         assert_eq!(text(all, false).unwrap(), format!("\"{all}\""));
+    }
+
+    #[test]
+    fn whatever_needs_an_escape_is_seen_wherever_it_stands() {
+        for len in 1..40 {
+            for at in 0..len {
+                for special in (0..0x20_u8)
+                    .chain(*b"\"\\")
+                    .map(char::from)
+                    .chain(['\u{1f600}'])
+                {
+                    for other in ['a', '\u{7f}', '\u{ffff}', '#', '!', '['] {
+                        let mut units = vec![other; len];
+                        as_serde_json(&units.iter().collect::<String>());
+                        units[at] = special;
+                        let text = units.into_iter().collect::<String>();
+                        as_serde_json(&text);
+                        let escaped = self::text(&text, true).unwrap();
+                        assert!(escaped.bytes().all(|byte| byte < 0xf0), "{text:?}");
+                    }
+                }
+            }
+        }
     }
 
     fn value() -> impl Strategy<Value = Value> {

@@ -1,29 +1,38 @@
 //! The whole path of a request: route -> filters -> handler here or forward there -> filters ->
 //! answer. In pomelo 2.2.7 this is `server/server.js` with `components/connector.js` around it.
 
+use std::future::poll_fn;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use pomelo_protocol::{Body, CodecError, FrameRef, RequestId, Route};
-use serde_json::Value;
+use pomelo_protocol::{Body, RequestId, Route};
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::app::App;
-use crate::error::{Error, PushError, code_500};
+use crate::error::Error;
 use crate::filter::{panicked, shielded};
-use crate::handler::{Asked, BoxFuture, Reply, Request};
-use crate::push::{Outbound, OutboundKind};
+use crate::handler::{BoxFuture, Request, Start};
+use crate::reply::{Asker, BoxedReply, Reply};
 use crate::session::Session;
 
 /// What a turn of a connection's task lends to the calls that begin in it.
 pub(crate) struct Batch<'a, 'b> {
     pub(crate) context: &'a mut Context<'b>,
-    /// The last request that was done at once, to make the next one of.
-    last: Option<Request>,
+    last: Option<Last>,
+}
+
+/// The last request that was done at once, to make the next one of.
+struct Last {
+    request: Request,
+    /// What its route asks for, if that can be begun right here.
+    handler: Option<Arc<Start>>,
+    /// The handler's call, which has ended.
+    ended: Option<BoxedReply>,
 }
 
 impl<'a, 'b> Batch<'a, 'b> {
@@ -45,9 +54,10 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// As filters and handlers see it, made out of the last one of the same client if there is one.
+    /// As filters and handlers see it, made out of the last one of the same client if there is
+    /// one. What comes in one go is often for one route, which is looked up once then.
     #[inline]
-    fn into_request(self, last: &mut Option<Request>) -> &mut Request {
+    fn into_request(self, last: &mut Option<Last>) -> &mut Last {
         let Self {
             app,
             session,
@@ -57,12 +67,29 @@ impl Call<'_> {
         } = self;
         match last {
             Some(last) => {
-                last.renew(id, route, body);
+                if last.request.route != route {
+                    last.handler = handler(app, &route);
+                    last.request.route = route;
+                }
+                last.request.renew(id, body);
                 last
             }
-            none => none.insert(Request::of_client(app, session, id, route, body)),
+            none => none.insert(Last {
+                handler: handler(app, &route),
+                request: Request::of_client(app, session, id, route, body),
+                ended: None,
+            }),
         }
     }
+}
+
+/// The handler of this server that the route asks for, if there are no filters around it.
+fn handler(app: &App, route: &str) -> Option<Arc<Start>> {
+    if app.filters().are_there() {
+        return None;
+    }
+    let handler = app.handlers().get(route)?;
+    handler.is_of(app.server_type()).then(|| handler.shared())
 }
 
 /// Begins a call and runs it as far as it goes without waiting: normally to its end. What is left
@@ -80,18 +107,27 @@ pub(crate) fn begin<T: From<()> + 'static>(
         uid = call.session.uid().as_ref().map(tracing::field::display),
         route = &*call.route,
     );
+    if span.is_none() && !app.metrics().measures() {
+        return start(batch, call);
+    }
+    watched(batch, call, span)
+}
+
+/// [`begin`] while somebody wants to know how it goes.
+fn watched<T: From<()> + 'static>(
+    batch: &mut Batch<'_, '_>,
+    call: Call<'_>,
+    span: Span,
+) -> Option<BoxFuture<T>> {
+    let app = call.app;
     let measured = app.metrics().measures().then(Instant::now);
     let measured = measured.map(|started| (started, app.clone(), call.route.clone()));
-    let rest = span.in_scope(|| start(batch, call));
-    if span.is_none() && measured.is_none() {
-        return rest;
-    }
     let measure = move || {
         if let Some((started, app, route)) = measured {
             app.metrics().handled(&route, started.elapsed());
         }
     };
-    let Some(rest) = rest else {
+    let Some(rest) = span.in_scope(|| start(batch, call)) else {
         measure();
         return None;
     };
@@ -107,54 +143,57 @@ pub(crate) fn begin<T: From<()> + 'static>(
 /// request is only made if it waits.
 fn start<T: From<()> + 'static>(batch: &mut Batch<'_, '_>, call: Call<'_>) -> Option<BoxFuture<T>> {
     let Call { app, session, .. } = call;
-    let handler = match app.handlers().get(&call.route) {
-        Some(handler) if handler.is_of(app.server_type()) && !app.filters().are_there() => handler,
-        _ => return general(batch, call),
+    let Last {
+        request,
+        handler,
+        ended,
+    } = call.into_request(&mut batch.last);
+    let Some(handler) = handler else {
+        return general(batch, session.clone());
     };
-    let request = call.into_request(&mut batch.last);
-    let mut first = || {
-        let mut running = handler.start(request);
-        match running.as_mut().poll(batch.context) {
-            Poll::Ready(outcome) => Ok(outcome),
-            Poll::Pending => Err(running),
+    let mut asker = asker(request, session);
+    let first = catch_unwind(AssertUnwindSafe(|| {
+        let mut running = handler(request, ended.take());
+        if running.poll_answer(batch.context, &mut asker).is_pending() {
+            return Some(running);
+        }
+        *ended = Some(running);
+        None
+    }));
+    let mut running = match first {
+        Ok(running) => running?,
+        Err(_) => {
+            asker.fail(&panicked("handler"));
+            return None;
         }
     };
-    let first = catch_unwind(AssertUnwindSafe(&mut first));
-    let client = Client::of(request, session);
-    match first {
-        Ok(Ok(outcome)) => client.answer(&outcome),
-        Err(_) => client.answer(&Err(panicked("handler"))),
-        Ok(Err(running)) => {
-            let (app, session, route) = (app.clone(), session.clone(), request.route.clone());
-            let id = request.id;
-            return Some(Box::pin(async move {
-                let outcome = shielded("handler", running).await;
-                let client = Client {
-                    app: &app,
-                    session: &session,
-                    id,
-                    route: &route,
-                };
-                client.answer(&outcome);
-                T::from(())
-            }));
+    let (app, session, route) = (app.clone(), session.clone(), request.route.clone());
+    let id = request.id;
+    Some(Box::pin(async move {
+        let mut asker = Asker::new(&app, &session, id, &route);
+        let answered = poll_fn(|context| running.poll_answer(context, &mut asker));
+        if AssertUnwindSafe(answered).catch_unwind().await.is_err() {
+            asker.fail(&panicked("handler"));
         }
-    }
-    None
+        T::from(())
+    }))
+}
+
+/// Who sent a client's request.
+fn asker<'a>(request: &'a Request, session: &'a Session) -> Asker<'a> {
+    Asker::new(&request.app, session, request.id, &request.route)
 }
 
 /// With all that there may be.
 fn general<T: From<()> + 'static>(
     batch: &mut Batch<'_, '_>,
-    call: Call<'_>,
+    session: Session,
 ) -> Option<BoxFuture<T>> {
-    let session = call.session.clone();
-    call.into_request(&mut batch.last);
-    let request = batch.last.take()?;
-    let mut whole = Box::pin(dispatch(request, session));
+    let last = batch.last.take()?;
+    let mut whole = Box::pin(dispatch(last.request, session));
     match whole.as_mut().poll(batch.context) {
         Poll::Ready(request) => {
-            batch.last = Some(request);
+            batch.last = Some(Last { request, ..last });
             None
         }
         Poll::Pending => Some(Box::pin(whole.map(|_| T::from(())))),
@@ -176,8 +215,7 @@ fn dispatch(mut request: Request, session: Session) -> impl Future<Output = Requ
                 return request;
             }
             Target::Malformed => {
-                let outcome = Err(Error::new("malformed route"));
-                Client::of(&request, &session).respond(&outcome);
+                asker(&request, &session).refuse(&Error::new("malformed route"));
                 return request;
             }
         };
@@ -191,7 +229,7 @@ fn dispatch(mut request: Request, session: Session) -> impl Future<Output = Requ
             Ok(()) => forward(&request).await,
             Err(error) => filters.recover(&mut request, error).await,
         };
-        Client::of(&request, &session).answer(&outcome);
+        asker(&request, &session).answer(&outcome);
         // The client has its answer; nothing that these filters answer reaches it.
         drop(filters.after(&mut request, outcome).await);
         request
@@ -297,105 +335,6 @@ fn within(
         Some(deadline) => Either::Right(timeout_at(deadline, work).map(|outcome| {
             outcome.unwrap_or_else(|_| Err(Error::new("no answer within the time limit")))
         })),
-    }
-}
-
-/// Who asked, and so who gets the answer.
-#[derive(Clone, Copy)]
-struct Client<'a> {
-    app: &'a App,
-    session: &'a Session,
-    id: Option<RequestId>,
-    route: &'a Route,
-}
-
-impl<'a> Client<'a> {
-    fn of(request: &'a Request, session: &'a Session) -> Self {
-        Self {
-            app: &request.app,
-            session,
-            id: request.id,
-            route: &request.route,
-        }
-    }
-
-    /// Counts a failure and sends the answer.
-    fn answer(self, outcome: &Result<Reply, Error>) {
-        if outcome.is_err() {
-            self.app.metrics().failed(self.route);
-        }
-        self.respond(outcome);
-    }
-
-    /// Sends the answer, unless it was a notify: that one never gets any.
-    fn respond(self, outcome: &Result<Reply, Error>) {
-        let Self { session, route, .. } = self;
-        if let Err(error) = outcome {
-            tracing::debug!(route = &**route, session = session.id(), %error, "request failed");
-        }
-        let Some(id) = self.id else { return };
-        let asked = Asked {
-            codec: &session.tables().codec,
-            id,
-            route,
-        };
-        let options = outcome.as_ref().map_or(&Value::Null, Reply::options);
-        let mut send = |frame: FrameRef<'_>| {
-            // Schedulers and their selectors are the application's code, too.
-            let schedule = AssertUnwindSafe(|| self.schedule(id, options, frame));
-            match catch_unwind(schedule) {
-                // A session that closed meanwhile takes no answer, and its mailbox counts what it
-                // refuses.
-                Ok(Ok(()) | Err(PushError::Closed | PushError::Full)) => {}
-                Ok(Err(error)) => tracing::warn!(route = &**route, %error, "response is lost"),
-                Err(_) => tracing::error!(route = &**route, "push scheduler panicked"),
-            }
-        };
-        let sent = match outcome {
-            // How a reply is written is the application's code, too.
-            Ok(reply) => catch_unwind(AssertUnwindSafe(|| reply.respond(asked, &mut send)))
-                .unwrap_or_else(|_| asked.respond(&code_500(), &mut send)),
-            Err(error) => asked.respond(&error.to_body(), &mut send),
-        };
-        let sent = match sent {
-            Ok(()) => Ok(()),
-            // A response that does not fit its schema has an empty body.
-            Err(CodecError::Misfit(_)) => match asked.codec.empty_response(id) {
-                Ok(frame) => {
-                    send(frame.borrowed());
-                    Ok(())
-                }
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => {
-                tracing::warn!(route = &**route, %error, "response cannot be encoded");
-                asked.respond(&code_500(), &mut send)
-            }
-        };
-        if let Err(error) = sent {
-            tracing::warn!(route = &**route, %error, "response is lost");
-        }
-    }
-
-    /// Through the frontend's push scheduler, so that answers keep their order among pushes.
-    fn schedule(
-        self,
-        id: RequestId,
-        options: &Value,
-        frame: FrameRef<'_>,
-    ) -> Result<(), PushError> {
-        if self.app.pushes_at_once() {
-            return self.session.answer(frame);
-        }
-        let outbound = Outbound {
-            kind: OutboundKind::Response,
-            id: Some(id),
-            route: self.route,
-            options,
-        };
-        self.app
-            .scheduler(&outbound)?
-            .schedule(&outbound, frame.to_frame(), self.session)
     }
 }
 

@@ -2,23 +2,20 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::fmt;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
 use http::Extensions;
-use pomelo_protocol::{Body, BodyError, Codec, CodecError, FrameRef, RequestId, Route};
-use serde::Serialize;
+use pomelo_protocol::{Body, BodyError, RequestId, Route};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::dispatch;
-use crate::encode::scratch;
 use crate::error::Error;
+use crate::reply::{BoxedReply, IntoReply};
 use crate::session::{BackendSession, FrontendSession, RequestSession, Session};
 
 /// A future on the heap.
@@ -55,10 +52,9 @@ impl Request {
         }
     }
 
-    /// Makes the next request of the same client out of this one.
-    pub(crate) fn renew(&mut self, id: Option<RequestId>, route: Route, body: Body) {
+    /// Makes the next request of the same client to the same route out of this one.
+    pub(crate) fn renew(&mut self, id: Option<RequestId>, body: Body) {
         self.id = id;
-        self.route = route;
         self.body = body;
         self.copy = OnceLock::new();
         self.deadline = None;
@@ -274,225 +270,6 @@ impl FromRequest for BackendSession {
     }
 }
 
-/// What a handler answers: any value that serde can write, kept until the
-/// client's encoding is known.
-pub struct Reply {
-    value: Box<dyn Encode>,
-    options: Option<Box<Value>>,
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").finish_non_exhaustive()
-    }
-}
-
-impl Reply {
-    /// Answers `value`.
-    ///
-    /// `null`, `false`, `0` and `""` (and so `()` and `None`) answer `{}`, as pomelo does.
-    pub fn new(value: impl Serialize + Send + 'static) -> Self {
-        Self {
-            value: Box::new(value),
-            options: None,
-        }
-    }
-
-    /// Gives `options` along for the frontend's push scheduler: `next(null, response, options)`.
-    #[must_use]
-    pub fn with_options(mut self, options: Value) -> Self {
-        self.options = Some(Box::new(options));
-        self
-    }
-
-    pub(crate) fn options(&self) -> &Value {
-        self.options.as_deref().unwrap_or(&Value::Null)
-    }
-
-    /// Encodes the response and gives it to `send`.
-    pub(crate) fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError> {
-        self.value.respond(to, send)
-    }
-
-    /// The answer as JSON, for filters that look into it.
-    ///
-    /// # Errors
-    ///
-    /// What serde says of a value that JSON cannot hold.
-    pub fn to_value(&self) -> Result<Value, serde_json::Error> {
-        self.value.to_value()
-    }
-
-    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        self.value.to_json()
-    }
-}
-
-/// How a response is encoded.
-#[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
-    pub(crate) codec: &'a Codec,
-    pub(crate) id: RequestId,
-    pub(crate) route: &'a Route,
-}
-
-impl Asked<'_> {
-    pub(crate) fn respond<T: Serialize + ?Sized>(
-        self,
-        body: &T,
-        send: SendTo<'_>,
-    ) -> Result<(), CodecError> {
-        scratch(|scratch| {
-            send(self.codec.response_in(scratch, self.id, self.route, body)?);
-            Ok(())
-        })
-    }
-}
-
-/// Takes an encoded response.
-pub(crate) type SendTo<'a> = &'a mut dyn FnMut(FrameRef<'_>);
-
-/// Serde's `Serialize` behind a pointer, for the things that a reply becomes.
-trait Encode: Send {
-    fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError>;
-    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error>;
-    fn to_value(&self) -> Result<Value, serde_json::Error>;
-}
-
-impl<T: Serialize + Send> Encode for T {
-    fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError> {
-        let mut falsy = false;
-        to.respond(self, &mut |frame| {
-            falsy = ends_falsy(frame.as_bytes(), to.id)
-                && to.codec.outgoing.message(to.route).is_none();
-            if !falsy {
-                send(frame);
-            }
-        })?;
-        if falsy {
-            return to.respond(&serde_json::Map::new(), send);
-        }
-        Ok(())
-    }
-
-    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(self)
-    }
-
-    fn to_value(&self) -> Result<Value, serde_json::Error> {
-        serde_json::to_value(self)
-    }
-}
-
-/// JSON text as it is.
-struct Text(Bytes);
-
-impl Encode for Text {
-    fn respond(&self, to: Asked<'_>, send: SendTo<'_>) -> Result<(), CodecError> {
-        if is_falsy(self.0.trim_ascii()) {
-            return to.respond(&serde_json::Map::new(), send);
-        }
-        let Asked { codec, id, route } = to;
-        scratch(|scratch| {
-            send(codec.response_json_in(scratch, id, route, &self.0)?);
-            Ok(())
-        })
-    }
-
-    fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        Ok(self.0.to_vec())
-    }
-
-    fn to_value(&self) -> Result<Value, serde_json::Error> {
-        serde_json::from_slice(&self.0)
-    }
-}
-
-/// Whether the JSON body of a response is one that pomelo replaces by `{}`.
-fn ends_falsy(package: &[u8], id: RequestId) -> bool {
-    // Head of the package, flag, and the id in groups of seven bits.
-    let groups = usize::try_from((64 - id.get().leading_zeros()).div_ceil(7)).unwrap_or(10);
-    let body = package.get(4 + 1 + groups..).unwrap_or_default();
-    is_falsy(body)
-}
-
-fn is_falsy(json: &[u8]) -> bool {
-    matches!(
-        json,
-        b"" | b"null" | b"false" | b"0" | b"0.0" | b"-0.0" | b"\"\""
-    )
-}
-
-/// What a handler may answer: `Reply`, or any value serde can write wrapped in [`Json`],
-/// alone or as the `Ok` of a `Result` whose error is [`Error`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the answer of a handler",
-    label = "not a reply",
-    note = "a handler answers `()`, `Reply`, `Json<T>`, `Body`, `serde_json::Value`, or a `Result` of one of them with `pomelo_server::Error`"
-)]
-pub trait IntoReply {
-    /// The reply, or what went wrong.
-    ///
-    /// # Errors
-    ///
-    /// The handler's own.
-    fn into_reply(self) -> Result<Reply, Error>;
-}
-
-/// Answers any value that serde can write.
-#[derive(Debug, Clone)]
-pub struct Json<T>(pub T);
-
-impl IntoReply for Reply {
-    fn into_reply(self) -> Result<Reply, Error> {
-        Ok(self)
-    }
-}
-
-impl IntoReply for () {
-    fn into_reply(self) -> Result<Reply, Error> {
-        Ok(Reply::new(()))
-    }
-}
-
-/// Answers the message of a client, or JSON text made elsewhere ([`Body::json`]), without reading
-/// it: text goes out as it is, and it is up to the application that it is JSON.
-///
-/// ```
-/// use pomelo_server::Body;
-///
-/// async fn echo(body: Body) -> Body {
-///     body
-/// }
-/// # let _ = pomelo_server::App::builder().handler("connector.entryHandler.echo", echo);
-/// ```
-impl IntoReply for Body {
-    fn into_reply(self) -> Result<Reply, Error> {
-        Ok(Reply {
-            value: Box::new(Text(self.to_json()?)),
-            options: None,
-        })
-    }
-}
-
-impl IntoReply for Value {
-    fn into_reply(self) -> Result<Reply, Error> {
-        Ok(Reply::new(self))
-    }
-}
-
-impl<T: Serialize + Send + 'static> IntoReply for Json<T> {
-    fn into_reply(self) -> Result<Reply, Error> {
-        Ok(Reply::new(self.0))
-    }
-}
-
-impl<T: IntoReply> IntoReply for Result<T, Error> {
-    fn into_reply(self) -> Result<Reply, Error> {
-        self.and_then(IntoReply::into_reply)
-    }
-}
-
 /// An async function of up to eight extractors that answers an [`IntoReply`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
@@ -502,10 +279,13 @@ impl<T: IntoReply> IntoReply for Result<T, Error> {
 pub trait Handler<Arguments>: Clone + Send + Sync + 'static {
     /// Starts a call; it runs when the future is polled.
     fn call(&self, request: &Request) -> BoxedReply;
-}
 
-/// The running call of a handler.
-pub type BoxedReply = Pin<Box<dyn Future<Output = Result<Reply, Error>> + Send>>;
+    /// [`call`](Self::call) in the memory of a call that has ended; see [`BoxedReply::after`].
+    fn call_after(&self, request: &Request, ended: Option<BoxedReply>) -> BoxedReply {
+        drop(ended);
+        self.call(request)
+    }
+}
 
 macro_rules! handler_of {
     ($($argument:ident)*) => {
@@ -515,16 +295,17 @@ macro_rules! handler_of {
             R: Future<Output: IntoReply> + Send + 'static,
             $($argument: FromRequest,)*
         {
-            #[allow(unused_variables, reason = "a handler without arguments looks at nothing")]
             fn call(&self, request: &Request) -> BoxedReply {
+                self.call_after(request, None)
+            }
+
+            #[allow(unused_variables, reason = "a handler without arguments looks at nothing")]
+            fn call_after(&self, request: &Request, ended: Option<BoxedReply>) -> BoxedReply {
                 let take = || Ok(($($argument::from_request(request)?,)*));
                 match take() {
                     #[allow(non_snake_case, reason = "one name for the type and its value")]
-                    Ok(($($argument,)*)) => {
-                        let running = self($($argument),*);
-                        Box::pin(async move { running.await.into_reply() })
-                    }
-                    Err(error) => Box::pin(std::future::ready(Err(error))),
+                    Ok(($($argument,)*)) => BoxedReply::after(ended, self($($argument),*)),
+                    Err(error) => BoxedReply::new(ready(Err::<(), _>(error))),
                 }
             }
         }
@@ -541,8 +322,8 @@ handler_of!(A1 A2 A3 A4 A5 A6);
 handler_of!(A1 A2 A3 A4 A5 A6 A7);
 handler_of!(A1 A2 A3 A4 A5 A6 A7 A8);
 
-/// What starts a call of a handler or a remote.
-type Start = dyn Fn(&Request) -> BoxedReply + Send + Sync;
+/// What starts a call of a handler or a remote, in the memory of one that has ended if there is one.
+pub(crate) type Start = dyn Fn(&Request, Option<BoxedReply>) -> BoxedReply + Send + Sync;
 
 /// Handlers or remotes by `serverType.service.method`.
 #[derive(Default)]
@@ -556,7 +337,7 @@ pub(crate) struct Table {
 pub(crate) struct Entry {
     /// The first part of its route; empty if no client reaches it.
     server_type: Box<str>,
-    start: Box<Start>,
+    start: Arc<Start>,
 }
 
 impl Entry {
@@ -566,7 +347,12 @@ impl Entry {
 
     /// Starts a call; it runs when the future is polled.
     pub(crate) fn start(&self, request: &Request) -> BoxedReply {
-        (self.start)(request)
+        (self.start)(request, None)
+    }
+
+    /// What starts its calls, for who starts many.
+    pub(crate) fn shared(&self) -> Arc<Start> {
+        Arc::clone(&self.start)
     }
 }
 
@@ -575,7 +361,7 @@ impl Table {
     pub(crate) fn insert<A, H: Handler<A>>(&mut self, route: &str, handler: H) -> bool {
         let entry = Entry {
             server_type: dispatch::server_type(route).unwrap_or_default().into(),
-            start: Box::new(move |request| handler.call(request)),
+            start: Arc::new(move |request, ended| handler.call_after(request, ended)),
         };
         self.entries.insert(route.into(), entry).is_none()
     }

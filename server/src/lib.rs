@@ -79,6 +79,7 @@ mod handler;
 mod mailbox;
 mod metrics;
 mod push;
+mod reply;
 mod rpc;
 mod session;
 mod store;
@@ -98,13 +99,12 @@ pub use cron::{CronEntry, CronError, CronTime, CronTimeError};
 pub use error::{Error, PushError, RpcError, SessionError, StartError};
 pub use events::Event;
 pub use filter::{AfterFn, BeforeFn, ErrorFn, Filter, IntoVerdict};
-pub use handler::{
-    Args, BoxedReply, Extension, FromRequest, Handler, IntoReply, Json, Msg, Reply, Request, State,
-};
+pub use handler::{Args, Extension, FromRequest, Handler, Msg, Request, State};
 pub use mailbox::Overflow;
 pub use pomelo_protocol as protocol;
 pub use pomelo_protocol::{Body, CloseReason, Frame, HandshakeRequest, Route};
 pub use push::{Buffer, Direct, Outbound, OutboundKind, PushScheduler, PushSchedulers};
+pub use reply::{Asker, BoxedReply, IntoReply, Json, Reply};
 pub use rpc::system::ReachError;
 pub use rpc::{FailMode, RouteParam, Router, RpcCall, RpcConfig, RpcFilter, RpcKind, RpcRequest};
 #[cfg(feature = "tls")]

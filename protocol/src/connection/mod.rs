@@ -158,7 +158,16 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Frame> {
+        // Asked for after each message, most of which leave nothing here.
+        if self.frames.is_empty() {
+            return None;
+        }
+        self.pop_front()
+    }
+
+    fn pop_front(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
         if self.frames.is_empty() {
@@ -240,32 +249,36 @@ impl Link {
     }
 
     /// The next whole package. Ends the connection on a broken stream.
+    #[inline]
     fn next_package(&mut self) -> Option<Package> {
         if !self.is_open() {
             return None;
         }
         match self.decoder.next_package() {
             Ok(Some(package)) => Some(package),
-            Ok(None) if self.in_message && self.decoder.buffered() > 0 => {
-                self.fail(CloseReason::Protocol(DecodeError::PackageCut));
-                None
-            }
-            Ok(None) => {
-                if let Some(next) = self.messages.as_mut().and_then(|m| m.pop_front()) {
-                    self.decoder.push(next);
-                    return self.next_package();
-                }
-                self.messages = None;
-                if self.eof {
-                    self.fail(CloseReason::Peer);
-                }
-                None
-            }
+            Ok(None) => self.next_message(),
             Err(error) => {
                 self.fail(CloseReason::Protocol(error));
                 None
             }
         }
+    }
+
+    /// The first package of the next transport message, when the last one is used up.
+    fn next_message(&mut self) -> Option<Package> {
+        if self.in_message && self.decoder.buffered() > 0 {
+            self.fail(CloseReason::Protocol(DecodeError::PackageCut));
+            return None;
+        }
+        if let Some(next) = self.messages.as_mut().and_then(|m| m.pop_front()) {
+            self.decoder.push(next);
+            return self.next_package();
+        }
+        self.messages = None;
+        if self.eof {
+            self.fail(CloseReason::Peer);
+        }
+        None
     }
 
     /// Ends the connection; what waits in the outbox is still sent.

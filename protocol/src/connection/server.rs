@@ -261,6 +261,7 @@ impl ServerConnection {
     }
 
     /// The next frame to send.
+    #[inline]
     pub fn poll_transmit(&mut self) -> Option<Frame> {
         self.link.outbox.pop()
     }

@@ -12,7 +12,9 @@ use crate::json::{self, Json};
 #[derive(Clone, Debug, PartialEq)]
 pub struct HandshakeRequest<J = Value> {
     sys: J,
-    user: Option<J>,
+    /// On the heap: it is rare, and whatever else a client sends is moved as a part of the same
+    /// event.
+    user: Option<Box<J>>,
 }
 
 impl HandshakeRequest {
@@ -32,7 +34,7 @@ impl HandshakeRequest {
         let sys = document.sys.filter(json::is_truthy);
         Ok(Self {
             sys: sys.ok_or(HandshakeError::NoSys)?,
-            user: document.user,
+            user: document.user.map(Box::new),
         })
     }
 
@@ -72,7 +74,7 @@ impl<J: Json> HandshakeRequest<J> {
     /// Adds data for the application's handshake function.
     #[must_use]
     pub fn with_user(mut self, user: J) -> Self {
-        self.user = Some(user);
+        self.user = Some(Box::new(user));
         self
     }
 
@@ -85,7 +87,10 @@ impl<J: Json> HandshakeRequest<J> {
 
     /// `user`, the data for the application.
     pub const fn user(&self) -> Option<&J> {
-        self.user.as_ref()
+        match &self.user {
+            Some(user) => Some(&**user),
+            None => None,
+        }
     }
 
     /// The JSON text of the document.

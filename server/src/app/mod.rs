@@ -297,10 +297,11 @@ impl App {
         }
     }
 
-    /// Whether every message goes into its mailbox at once, as by default.
-    pub(crate) fn pushes_at_once(&self) -> bool {
+    /// Whether answers go into the mailboxes at once and as they are: no scheduler and no `encode`
+    /// of the application has a say.
+    pub(crate) fn answers_at_once(&self) -> bool {
         let front = self.0.front.as_ref();
-        front.is_none_or(|front| front.schedulers.are_default())
+        front.is_none_or(|front| front.schedulers.are_default() && front.hybrid.encode.is_none())
     }
 
     /// What puts this message into the mailboxes of this frontend's sessions.

@@ -149,26 +149,21 @@ impl Driver {
     }
 
     /// Machine to socket: its own frames, of which the client causes one by every heartbeat.
+    #[inline]
     fn transmit(&mut self, turn: &mut Turn<'_, '_>) {
-        let mut frames = 0;
         while let Some(frame) = self.machine.poll_transmit() {
             self.push_own(|out| out.push(frame));
-            frames += 1;
-        }
-        if frames > 0 {
-            self.charge(frames, turn);
+            self.charge(1, turn);
         }
     }
 
     fn handle(&mut self, event: ServerEvent, turn: &mut Turn<'_, '_>) {
-        let event = match event {
-            ServerEvent::Raw(message) => match self.decode(message) {
-                Some(event) => event,
-                None => return self.ignored("refused by decode", turn),
-            },
-            event => event,
-        };
         match event {
+            ServerEvent::Raw(message) => match self.decode(message) {
+                // Not raw any more.
+                Some(event) => self.handle(event, turn),
+                None => self.ignored("refused by decode", turn),
+            },
             ServerEvent::Handshake(request) => self.shake_hands(request),
             ServerEvent::Ready => {
                 self.transport.allow(self.front.hybrid.max_package);

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 use super::{Filter, OnError, Running};
 use crate::error::Error;
-use crate::handler::{FromRequest, IntoReply, Reply, Request};
+use crate::handler::{FromRequest, Request};
+use crate::reply::{IntoReply, Reply};
 
 /// What a function that filters may answer: `()`, or a `Result` of it with [`Error`].
 #[diagnostic::on_unimplemented(

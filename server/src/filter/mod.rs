@@ -24,7 +24,8 @@ pub use self::toobusy::TooBusy;
 pub(crate) use self::toobusy::{DEFAULT_MAX_LAG, LagMeter};
 
 use crate::error::Error;
-use crate::handler::{Reply, Request};
+use crate::handler::Request;
+use crate::reply::Reply;
 
 /// A future on the heap that borrows.
 pub(crate) type Running<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Filter;
 use crate::error::Error;
-use crate::handler::{Reply, Request};
+use crate::handler::Request;
 use crate::lock;
+use crate::reply::Reply;
 
 /// pomelo's `taskManager.timeout`.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::Filter;
 use crate::error::Error;
-use crate::handler::{Reply, Request};
+use crate::handler::Request;
+use crate::reply::Reply;
 
 /// Logs each request with its route and the milliseconds it took, under pomelo's name for this
 /// log, the target `con-log`: at level info, and at warn what is slow.

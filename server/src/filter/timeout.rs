@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Filter;
 use crate::error::Error;
-use crate::handler::{Reply, Request};
+use crate::handler::Request;
 use crate::lock;
+use crate::reply::Reply;
 
 /// pomelo's `DEFAULT_TIMEOUT`.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -84,6 +84,21 @@ impl Limits {
     }
 }
 
+impl Outgoing {
+    /// Whether so much waits that it should be written before the end of a turn.
+    fn is_heavy(&self, limits: &Limits) -> bool {
+        self.len() >= limits.heavy_frames() || self.bytes() >= limits.heavy_bytes()
+    }
+
+    /// Whether the task is to be told so after one more frame: not after each of those that come
+    /// while the socket takes nothing.
+    fn becomes_heavy(&self, limits: &Limits) -> bool {
+        self.is_heavy(limits)
+            && (self.len().is_multiple_of(limits.heavy_frames())
+                || self.bytes() >= limits.heavy_bytes())
+    }
+}
+
 /// What the connection's task has to see to before it goes on.
 #[derive(Debug)]
 pub(crate) enum Look {
@@ -219,7 +234,10 @@ impl Mailbox {
         limits: &Limits,
     ) -> Result<Due, (PushError, Due)> {
         let mut queue = lock(&self.queue);
-        self.admit(&mut queue, frame, limits)?;
+        if !queue.has_room(frame, limits) {
+            return Err(self.refuse(&mut queue, limits));
+        }
+        queue.responses += 1;
         let before = queue.out.bytes();
         queue.release();
         queue.out.push_copy(frame);
@@ -228,10 +246,7 @@ impl Mailbox {
 
     /// `before`: how many bytes waited.
     fn pushed(&self, queue: &mut Queue, before: usize, limits: &Limits) -> Due {
-        let out = &queue.out;
-        let heavy =
-            out.len().is_multiple_of(limits.heavy_frames()) || out.bytes() >= limits.heavy_bytes();
-        if heavy && queue.keeper == Keeper::Task {
+        if queue.keeper == Keeper::Task && queue.out.becomes_heavy(limits) {
             self.urgent.store(true, Ordering::Release);
         }
         queue.due(before)
@@ -269,28 +284,29 @@ impl Mailbox {
         }
     }
 
-    /// Whether there is room for one more frame.
+    /// Counts a frame for which there is room.
     fn admit(
         &self,
         queue: &mut Queue,
         frame: FrameRef<'_>,
         limits: &Limits,
     ) -> Result<(), (PushError, Due)> {
-        if queue.ended {
-            return Err((PushError::Closed, Due::Nothing));
+        if !queue.has_room(frame, limits) {
+            return Err(self.refuse(queue, limits));
         }
-        let (waiting, bytes) = queue.waiting();
-        let bytes = bytes.saturating_add(frame.as_bytes().len());
-        // One frame above the byte limit is let through into an empty mailbox: the limit is
-        // about what piles up, the size of a message is the application's own choice.
-        let full = waiting >= limits.frames || (bytes > limits.bytes && waiting > 0);
-        if !full {
-            if is_push(frame) {
-                queue.pushes += 1;
-            } else {
-                queue.responses += 1;
-            }
-            return Ok(());
+        if is_push(frame) {
+            queue.pushes += 1;
+        } else {
+            queue.responses += 1;
+        }
+        Ok(())
+    }
+
+    /// What is done with a frame for which there is no room.
+    #[cold]
+    fn refuse(&self, queue: &mut Queue, limits: &Limits) -> (PushError, Due) {
+        if queue.ended {
+            return (PushError::Closed, Due::Nothing);
         }
         queue.dropped = queue.dropped.saturating_add(1);
         let due = match limits.overflow {
@@ -300,7 +316,7 @@ impl Mailbox {
                 self.end_with(queue, Ending::Overflow)
             }
         };
-        Err((PushError::Full, due))
+        (PushError::Full, due)
     }
 
     /// Asks for the end of the connection, after what is held; the first ending asked for stays.
@@ -360,8 +376,7 @@ impl Mailbox {
     pub(crate) fn attend(&self, limits: &Limits) -> bool {
         let mut queue = lock(&self.queue);
         queue.keeper = Keeper::Task;
-        let out = &queue.out;
-        out.len() >= limits.heavy_frames() || out.bytes() >= limits.heavy_bytes()
+        queue.out.is_heavy(limits)
     }
 
     /// Queues what the connection itself has to say, without limits: it is at most one frame for
@@ -459,6 +474,15 @@ impl Queue {
         self.held = None;
     }
 
+    /// Whether one more frame is taken.
+    fn has_room(&self, frame: FrameRef<'_>, limits: &Limits) -> bool {
+        let (waiting, bytes) = self.waiting();
+        let bytes = bytes.saturating_add(frame.as_bytes().len());
+        // One frame above the byte limit is let through into an empty mailbox: the limit is
+        // about what piles up, the size of a message is the application's own choice.
+        !self.ended && waiting < limits.frames && (bytes <= limits.bytes || waiting == 0)
+    }
+
     /// Frames and bytes.
     fn waiting(&self) -> (usize, usize) {
         let held = self.held.as_ref();
@@ -467,6 +491,7 @@ impl Queue {
     }
 
     /// Puts what was held behind what is on its way; `false` if there is nothing.
+    #[inline]
     fn release(&mut self) -> bool {
         let Some(held) = self.held.take() else {
             return false;
@@ -485,21 +510,17 @@ impl Queue {
 
     /// After something was put in that may go, to so many bytes before.
     fn due(&mut self, before: usize) -> Due {
-        if self.keeper != Keeper::Nobody {
+        match self.keeper {
+            Keeper::Task | Keeper::Flusher => Due::Nothing,
             // Not read, and not seen by the task: which counts it now and then.
-            let counted = |bytes| bytes / COUNTED;
-            let more = counted(self.out.bytes()) > counted(before);
-            return if self.keeper == Keeper::Socket && more {
-                self.wake()
-            } else {
-                Due::Nothing
-            };
+            Keeper::Socket if self.out.bytes() / COUNTED > before / COUNTED => self.wake(),
+            Keeper::Socket => Due::Nothing,
+            Keeper::Nobody if self.socket.is_none() => self.wake(),
+            Keeper::Nobody => {
+                self.keeper = Keeper::Flusher;
+                Due::Flush
+            }
         }
-        if self.socket.is_none() {
-            return self.wake();
-        }
-        self.keeper = Keeper::Flusher;
-        Due::Flush
     }
 
     /// Has the connection's task look here, unless it is about to.

@@ -16,7 +16,8 @@ use super::param::RouteParam;
 use super::router::{Choice, Routing, Subject};
 use crate::app::App;
 use crate::error::{Error, RpcError};
-use crate::handler::{Reply, Request};
+use crate::handler::Request;
+use crate::reply::Reply;
 
 /// How a server calls others.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use crate::app::App;
 use crate::dispatch;
 use crate::error::{Error, RpcError};
 use crate::filter::shielded;
-use crate::handler::{Reply, Request};
+use crate::handler::Request;
+use crate::reply::Reply;
 
 /// The way to other servers. Whatever it is, a call is bytes in and bytes out, has a server id
 /// and a deadline, and fails at once with [`RpcError::NotHere`] when nothing leads there.

@@ -27,12 +27,9 @@ impl Session {
         Ok(())
     }
 
-    /// Puts a response in the mailbox.
+    /// Puts a response in the mailbox, as it is.
     pub(crate) fn answer(&self, frame: FrameRef<'_>) -> Result<(), PushError> {
         let frontend = &self.inner.frontend;
-        if frontend.encode.is_some() {
-            return self.send(frame.to_frame());
-        }
         match self.inner.mailbox.push_answer(frame, &frontend.limits) {
             Ok(due) => self.settle(due),
             Err(refused) => return Err(self.refused(refused)),
