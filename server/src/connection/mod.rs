@@ -44,6 +44,9 @@ const PROMPT: usize = 4 * 1024;
 /// How many bytes a place in the queue is good for: some 20 microseconds of work.
 const QUEUED: usize = 16 * 1024;
 
+/// What is more than this many bytes is written in more than one turn.
+const WRITTEN: usize = 64 * 1024;
+
 /// Whoever has caused this many events, most of them requests, waits in the queue before the rest is
 /// worked off.
 const EVENTS: u32 = 32;
@@ -169,6 +172,8 @@ struct Turn<'a, 'b> {
     queued: Option<Ticket>,
     /// How many events may still be worked off.
     events: u32,
+    /// How many bytes may still be written.
+    room: usize,
 }
 
 struct Driver {
@@ -241,6 +246,7 @@ impl Driver {
                 .ticket
                 .take_if(|ticket| self.front.queue.is_served(*ticket)),
             events: EVENTS,
+            room: WRITTEN,
         };
         self.attend(&mut turn);
         let first = self.early.as_mut().map(|early| mem::take(&mut early.first));
@@ -258,8 +264,8 @@ impl Driver {
         ended
     }
 
-    /// Everything that can be done now. Reads at most once and works off so many events, so that a
-    /// peer that never stops sending is one among others.
+    /// Everything that can be done now. Reads at most once, works off so many events and writes so
+    /// many bytes, so that a peer that never stops sending or asks for much is one among others.
     fn turn(&mut self, turn: &mut Turn<'_, '_>) -> Poll<()> {
         if let Some(early) = &mut self.early {
             // It is the flag that counts; this only wakes the task.
@@ -318,12 +324,12 @@ impl Driver {
         }
         self.arm(turn);
         // What is ready again already has its turn after others.
-        let more = self.may_read() && self.socket.poll_readable(turn.batch.context).is_ready();
-        if self.ticket.is_none() && self.closed.is_none() && (more || turn.events == 0) {
+        let readable = self.may_read() && self.socket.poll_readable(turn.batch.context).is_ready();
+        let writable =
+            !self.is_flushed() && self.socket.poll_writable(turn.batch.context).is_ready();
+        let spent = turn.events == 0 && self.closed.is_none();
+        if self.ticket.is_none() && (readable || writable || spent) {
             self.ticket = Some(self.front.queue.enter(turn.batch.context.waker()));
-        }
-        if !self.is_flushed() && self.socket.poll_writable(turn.batch.context).is_ready() {
-            turn.batch.context.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -504,7 +510,8 @@ impl Driver {
         }
         let before = turn.traffic.bytes_out;
         let socket = &mut self.socket;
-        let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+        let room = &mut turn.room;
+        let write = |slices: &[IoSlice<'_>]| write_some(socket, slices, room);
         let settled = match (&self.session, &mut self.early) {
             (Some(session), _) => {
                 let waker = turn.batch.context.waker();
@@ -535,6 +542,26 @@ impl Driver {
         }
         settled
     }
+}
+
+/// Writes no more than there is room for, which it takes.
+fn write_some(socket: &mut Socket, slices: &[IoSlice<'_>], room: &mut usize) -> io::Result<usize> {
+    let mut left = *room;
+    let fitting = slices.iter().take_while(|slice| {
+        let fits = slice.len() <= left;
+        left = left.saturating_sub(slice.len());
+        fits
+    });
+    let written = match (slices.get(..fitting.count()), slices.first()) {
+        (Some(fitting @ [_, ..]), _) => socket.try_write(fitting)?,
+        (_, Some(first)) if *room > 0 => {
+            let first = first.get(..*room).unwrap_or_default();
+            socket.try_write(&[IoSlice::new(first)])?
+        }
+        _ => return Err(io::ErrorKind::WouldBlock.into()),
+    };
+    *room -= written;
+    Ok(written)
 }
 
 /// Reads and throws away what comes until the end of the stream.

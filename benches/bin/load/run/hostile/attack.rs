@@ -1,6 +1,6 @@
 //! Peers that mean no good, on a thread of their own.
 //!
-//! They are looked at every few milliseconds instead of being woken, and run when nobody else wants
+//! They are looked at every millisecond instead of being woken, and run when nobody else wants
 //! to: what they cost this machine is not to be taken for what they do to the server.
 
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +17,7 @@ use crate::run::Error;
 use crate::run::hostile::apart::Apart;
 use crate::run::socket::{IN_PROGRESS, is_later};
 
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(1);
 
 /// They come one after another in this time: what they do again and again is spread, too.
 const ARRIVAL: Duration = Duration::from_millis(500);
