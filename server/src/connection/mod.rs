@@ -41,11 +41,11 @@ const MAX_OUTGOING: usize = 64 * 1024;
 /// Whoever has sent more than this many bytes waits in the queue before the rest is read.
 const PROMPT: usize = 4 * 1024;
 
-/// How many bytes a place in the queue is good for: some 20 microseconds of work.
+/// How many bytes are read at a place in the queue: some 20 microseconds of work.
 const QUEUED: usize = 16 * 1024;
 
 /// What is more than this many bytes is written in more than one turn.
-const WRITTEN: usize = 64 * 1024;
+const WRITTEN: usize = 16 * 1024;
 
 /// Whoever has caused this many events, most of them requests, waits in the queue before the rest is
 /// worked off.
@@ -358,9 +358,13 @@ impl Driver {
     /// Writes in the middle of a turn.
     fn write_early(&mut self, turn: &mut Turn<'_, '_>) {
         let Some(session) = &self.session else { return };
-        let socket = &mut self.socket;
-        let write = |slices: &[IoSlice<'_>]| socket.try_write(slices);
+        let (socket, room) = (&mut self.socket, &mut turn.room);
+        let write = |slices: &[IoSlice<'_>]| write_some(socket, slices, room);
         self.blocked = session.mailbox().write(&mut turn.traffic, write);
+        if turn.room == 0 {
+            // Nobody's mailbox is to overflow only because it is not written.
+            turn.events = 0;
+        }
     }
 
     /// Whether the client can be told that the server stops: its answers are out, or late.
@@ -509,8 +513,7 @@ impl Driver {
             return Settled::Failed;
         }
         let before = turn.traffic.bytes_out;
-        let socket = &mut self.socket;
-        let room = &mut turn.room;
+        let (socket, room) = (&mut self.socket, &mut turn.room);
         let write = |slices: &[IoSlice<'_>]| write_some(socket, slices, room);
         let settled = match (&self.session, &mut self.early) {
             (Some(session), _) => {
