@@ -50,7 +50,7 @@ pub(crate) async fn serve(
                 Ok((stream, peer)) => {
                     accepted_at_once += 1;
                     // Without a package and without a session, as pomelo does.
-                    if max.is_some_and(|max| app.metrics().open() >= max) {
+                    if is_full(&app, max).await {
                         app.metrics().refused(Refusal::MaxConnections);
                         continue;
                     }
@@ -102,6 +102,20 @@ fn helpers(app: &App) -> JoinSet<()> {
 async fn flush(app: App, front: Arc<Front>, lane: usize) {
     let flusher = app.sessions().flusher();
     flusher.run(lane, || front.now(), app.metrics()).await;
+}
+
+/// Whether there are as many connections as there may be. Those that have gone may still stand in
+/// the queue, or be about to, so that is waited for.
+async fn is_full(app: &App, max: Option<u64>) -> bool {
+    let is_full = || max.is_some_and(|max| app.metrics().open() >= max);
+    for _ in 0..2 {
+        if is_full()
+            && let Some(front) = app.front()
+        {
+            front.queue.turn().await;
+        }
+    }
+    is_full()
 }
 
 /// Serves connections that have much to do.
