@@ -38,8 +38,13 @@ impl Driver {
         return_buffer(buffer);
     }
 
+    /// How many bytes of the client wait for what is to come behind them.
+    pub(super) fn unfinished(&self) -> usize {
+        self.machine.unfinished() + self.transport.unfinished()
+    }
+
     pub(super) fn look_after_unfinished(&mut self, turn: &Turn<'_, '_>) {
-        let bytes = self.machine.unfinished() + self.transport.unfinished();
+        let bytes = self.unfinished();
         let place = &mut self.places.unfinished;
         let crowd = || self.counted.app().sessions().connection_count();
         let waker = || turn.batch.context.waker().clone();
@@ -123,8 +128,7 @@ impl Driver {
             // The end of the connection is an event, too, and does not wait for handlers.
             // Answers to what came in one read may be many times as long as that.
             self.behind = self.is_blocked() && self.machine.is_working();
-            let waits = self.is_held() || self.ticket.is_some() || turn.events == 0;
-            let held = waits && self.machine.is_working();
+            let held = (self.is_held() || turn.events == 0) && self.machine.is_working();
             let event = if held || self.behind {
                 None
             } else {

@@ -27,7 +27,8 @@ pub(crate) use self::counted::Counted;
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, FREE, Place, Socket, Stopping, Ticket, Told, Transport, Used, open, with_buffer,
+    CloseMethod, FREE, Place, Socket, Stopping, Ticket, Told, Transport, Used, nanos, open,
+    with_buffer,
 };
 use crate::dispatch::Batch;
 use crate::mailbox::{Ending, Outgoing, Settled, Waiting};
@@ -236,11 +237,11 @@ struct Places {
 impl Driver {
     /// Ready when the connection has ended and the rest is written, or cannot be.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let since = self.front.origin.elapsed();
+        let now = self.front.now();
         let mut turn = Turn {
             batch: Batch::new(context),
-            now: Instant::from_origin(since),
-            nanos: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
+            now,
+            nanos: nanos(now),
             traffic: Traffic::default(),
             queued: self
                 .ticket
@@ -337,7 +338,7 @@ impl Driver {
     /// Whether it is read without a place in the queue: it has a session, and has finished what it
     /// began to send.
     fn is_prompt(&self) -> bool {
-        self.early.is_none() && self.machine.unfinished() + self.transport.unfinished() == 0
+        self.early.is_none() && self.unfinished() == 0
     }
 
     fn finish_calls(&mut self, turn: &mut Turn<'_, '_>) {
@@ -495,11 +496,12 @@ impl Driver {
     fn is_held(&self) -> bool {
         self.running.len() >= self.front.hybrid.max_running
             || self.throttled.is_some()
+            || self.ticket.is_some()
             || self.stopping.is_some()
     }
 
     fn may_read(&self) -> bool {
-        self.closed.is_none() && self.ticket.is_none() && !self.is_held() && !self.is_blocked()
+        self.closed.is_none() && !self.is_held() && !self.is_blocked()
     }
 
     /// Whether the client takes too little to be given more.

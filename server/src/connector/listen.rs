@@ -24,12 +24,14 @@ pub(crate) async fn serve(
     mut phase: watch::Receiver<Phase>,
     limit: Duration,
 ) {
+    // Only a frontend has a port.
+    let Some(front) = app.front() else { return };
     let max = app
         .info()
         .max_connections
         .map(|max| u64::try_from(max).unwrap_or(u64::MAX));
     let stop = Arc::new(Stop::new(limit / 2));
-    let _helpers = helpers(&app);
+    let _helpers = helpers(&app, front);
     // Whatever ends this ends them.
     let cut = Cut {
         app: &app,
@@ -37,9 +39,7 @@ pub(crate) async fn serve(
     };
     let mut accepted_at_once = 0;
     loop {
-        if accepted_at_once == MOST_AT_ONCE
-            && let Some(front) = app.front()
-        {
+        if accepted_at_once == MOST_AT_ONCE {
             accepted_at_once = 0;
             front.queue.turn().await;
         }
@@ -50,7 +50,7 @@ pub(crate) async fn serve(
                 Ok((stream, peer)) => {
                     accepted_at_once += 1;
                     // Without a package and without a session, as pomelo does.
-                    if is_full(&app, max).await {
+                    if is_full(&app, front, max).await {
                         app.metrics().refused(Refusal::MaxConnections);
                         continue;
                     }
@@ -82,12 +82,21 @@ pub(crate) async fn serve(
     }
 }
 
+/// Whether there are as many connections as there may be. Those that have gone may still stand in
+/// the queue, or be about to, so that is waited for.
+async fn is_full(app: &App, front: &Front, max: Option<u64>) -> bool {
+    let is_full = || max.is_some_and(|max| app.metrics().open() >= max);
+    for _ in 0..2 {
+        if is_full() {
+            front.queue.turn().await;
+        }
+    }
+    is_full()
+}
+
 /// The tasks that work for all connections of a frontend; they end when this is dropped.
-fn helpers(app: &App) -> JoinSet<()> {
+fn helpers(app: &App, front: &Arc<Front>) -> JoinSet<()> {
     let mut helpers = JoinSet::new();
-    let Some(front) = app.front() else {
-        return helpers;
-    };
     for lane in 0..app.sessions().flusher().lanes() {
         helpers.spawn(flush(app.clone(), Arc::clone(front), lane));
     }
@@ -102,20 +111,6 @@ fn helpers(app: &App) -> JoinSet<()> {
 async fn flush(app: App, front: Arc<Front>, lane: usize) {
     let flusher = app.sessions().flusher();
     flusher.run(lane, || front.now(), app.metrics()).await;
-}
-
-/// Whether there are as many connections as there may be. Those that have gone may still stand in
-/// the queue, or be about to, so that is waited for.
-async fn is_full(app: &App, max: Option<u64>) -> bool {
-    let is_full = || max.is_some_and(|max| app.metrics().open() >= max);
-    for _ in 0..2 {
-        if is_full()
-            && let Some(front) = app.front()
-        {
-            front.queue.turn().await;
-        }
-    }
-    is_full()
 }
 
 /// Serves connections that have much to do.

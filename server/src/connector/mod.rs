@@ -1,5 +1,6 @@
 //! The listener: TCP and WebSocket, bare or in TLS, on one port, told apart by the first bytes.
 
+use pomelo_protocol::Instant;
 use tokio::sync::watch;
 
 mod deadlines;
@@ -49,4 +50,9 @@ pub(crate) enum Phase {
 /// Waits for the order to stop; it has come, too, when nobody is left to give it. Cancel safe.
 pub(crate) async fn stopped(phase: &mut watch::Receiver<Phase>) {
     drop(phase.wait_for(|phase| *phase == Phase::Stopping).await);
+}
+
+/// How long after the origin, in nanoseconds.
+pub(crate) fn nanos(at: Instant) -> u64 {
+    u64::try_from(at.since_origin().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -15,6 +15,7 @@ use pomelo_protocol::Instant;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
+use super::nanos;
 use crate::lock;
 
 /// One is let in for each turn of the event loop, however long that is; more, while those in the
@@ -172,10 +173,6 @@ impl Lane {
         waker.wake();
         true
     }
-}
-
-fn nanos(at: Instant) -> u64 {
-    u64::try_from(at.since_origin().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
