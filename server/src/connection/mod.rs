@@ -593,6 +593,6 @@ mod tests {
         }
         let size = size(run);
         assert!(size <= 384, "{size} bytes");
-        assert!(crate::session::size() <= 280);
+        assert!(crate::session::size() <= 216);
     }
 }

@@ -127,8 +127,6 @@ struct Queue {
     responses: u32,
     pushes: u32,
     dropped: u32,
-    /// How many of those are in the server's numbers.
-    dropped_told: u32,
 }
 
 #[derive(Debug, Default)]
@@ -534,8 +532,6 @@ impl Queue {
     fn count(&mut self, traffic: &mut Traffic) {
         traffic.responses += u64::from(mem::take(&mut self.responses));
         traffic.pushes += u64::from(mem::take(&mut self.pushes));
-        let told = mem::replace(&mut self.dropped_told, self.dropped);
-        traffic.dropped += u64::from(self.dropped - told);
     }
 }
 

@@ -39,8 +39,6 @@ pub(crate) struct Outgoing {
     first: Bytes,
     /// What is behind it, if anything is.
     more: Option<Box<More>>,
-    /// The sum of all lengths.
-    bytes: usize,
     websocket: bool,
     /// How many bytes of the first frame are written; its memory is there until it is written
     /// whole. A frame of four gigabytes there is not.
@@ -57,6 +55,8 @@ struct More {
     written: usize,
     /// How many frames the copies were.
     copied: usize,
+    /// How many bytes of all these are not written.
+    bytes: usize,
 }
 
 impl More {
@@ -86,7 +86,7 @@ impl Outgoing {
 
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.first.len() + self.more.as_ref().map_or(0, |more| more.bytes)
     }
 
     /// How much memory is there for this peer alone. Of a frame that others have, too, nothing
@@ -134,19 +134,20 @@ impl Outgoing {
         if wire.len() > COPIED {
             return self.push(frame.to_frame());
         }
-        self.bytes += wire.len();
         let more = self.more();
         more.copies.extend_from_slice(wire);
         more.copied += 1;
+        more.bytes += wire.len();
     }
 
     pub(crate) fn push_raw(&mut self, bytes: Bytes) {
         self.seal();
-        self.bytes += bytes.len();
         if self.first.is_empty() {
             self.first = bytes;
         } else if !bytes.is_empty() {
-            self.more().rest.push_back(bytes);
+            let more = self.more();
+            more.bytes += bytes.len();
+            more.rest.push_back(bytes);
         }
     }
 
@@ -174,9 +175,13 @@ impl Outgoing {
 
     /// Takes the one behind the first out; empty if there is none.
     fn next(&mut self) -> Bytes {
-        let next = self.more.as_mut().and_then(|more| more.rest.pop_front());
+        let Some(more) = &mut self.more else {
+            return Bytes::new();
+        };
+        let next = more.rest.pop_front().unwrap_or_default();
+        more.bytes -= next.len();
         self.give_back();
-        next.unwrap_or_default()
+        next
     }
 
     /// Gives the thread its memory back, if that is empty.
@@ -237,7 +242,7 @@ impl Outgoing {
     ) -> io::Result<usize> {
         let frames = std::iter::once(&self.first).chain(&more.rest);
         let all = frames.map(|bytes| &**bytes).chain([more.copies_left()]);
-        if self.bytes <= GATHERED {
+        if self.bytes() <= GATHERED {
             return SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
                 for bytes in all {
@@ -256,7 +261,6 @@ impl Outgoing {
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.bytes = self.bytes.saturating_sub(written);
         while !self.first.is_empty() {
             if written < self.first.len() {
                 self.take(written);
@@ -268,6 +272,7 @@ impl Outgoing {
         }
         if let Some(more) = &mut self.more {
             more.written += written;
+            more.bytes -= written;
             if more.copies_left().is_empty() {
                 more.copies.clear();
                 (more.written, more.copied) = (0, 0);
@@ -290,7 +295,6 @@ impl Outgoing {
         }
         let next = self.next();
         let first = mem::replace(&mut self.first, next);
-        self.bytes -= first.len();
         Some(first)
     }
 }

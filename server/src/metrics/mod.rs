@@ -171,7 +171,6 @@ pub(crate) struct Traffic<N = u64> {
     pub(crate) pushes: N,
     pub(crate) bytes_in: N,
     pub(crate) bytes_out: N,
-    pub(crate) dropped: N,
     pub(crate) throttled: N,
 }
 
@@ -261,7 +260,6 @@ impl Metrics {
             pushes,
             bytes_in,
             bytes_out,
-            dropped,
             throttled,
         } = std::mem::take(traffic);
         let Some(Shard(all)) = SHARD.with(|shard| self.traffic.get(*shard)) else {
@@ -275,7 +273,6 @@ impl Metrics {
             (&all.pushes, pushes),
             (&all.bytes_in, bytes_in),
             (&all.bytes_out, bytes_out),
-            (&all.dropped, dropped),
             (&all.throttled, throttled),
         ] {
             add(Some(counter), counted);

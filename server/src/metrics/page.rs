@@ -177,7 +177,7 @@ impl Page {
             "counter",
             "Frames that a full mailbox refused.",
             apps,
-            |app| vec![("", "", app.metrics().sum(|all| &all.dropped))],
+            |app| vec![("", "", app.sessions().dropped_frames())],
         )?;
         self.family(
             "pomelo_throttled_total",

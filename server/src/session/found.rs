@@ -178,7 +178,7 @@ mod tests {
 
     /// Users come, go, connect twice and change their names, and join and leave the lists.
     #[test]
-    fn what_is_known_is_what_a_look_up_answers() {
+    fn users_are_found_by_look_up_and_by_what_is_known() {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let running = runtime.block_on(frontend());
         let app = running.app("connector-1").unwrap();
@@ -189,25 +189,39 @@ mod tests {
         };
         TestRunner::new(config)
             .run(&vec(op(), 0..200), |ops| {
-                pushes_find_whom_a_look_up_finds(app, ops);
+                everybody_is_found(app, ops);
                 Ok(())
             })
             .unwrap();
     }
 
-    fn pushes_find_whom_a_look_up_finds(app: &App, ops: Vec<Op>) {
+    fn everybody_is_found(app: &App, ops: Vec<Op>) {
         let sessions = app.sessions();
         let mut open: Vec<Owned> = Vec::new();
+        // Uids with the ids of their sessions, in the order of binding.
+        let mut bound: Vec<(Uid, u64)> = Vec::new();
         let mut lists: [(Vec<Uid>, Found); 3] = Default::default();
         for op in ops {
             match op {
                 Op::Connect => open.push(connect(app)),
-                Op::Close(one) if !open.is_empty() => drop(open.remove(one.index(open.len()))),
-                // Refused to one that is bound otherwise.
-                Op::Bind(one, uid) if !open.is_empty() => drop(one.get(&open).bind(uid)),
+                Op::Close(one) if !open.is_empty() => {
+                    let session = open.remove(one.index(open.len()));
+                    bound.retain(|(_, id)| *id != session.id());
+                }
+                Op::Bind(one, uid) if !open.is_empty() => {
+                    let session = one.get(&open);
+                    let before = session.uid();
+                    // Refused to one that is bound otherwise.
+                    if session.bind(uid).is_ok() && before.is_none() {
+                        bound.push((uid.into(), session.id()));
+                    }
+                }
                 Op::Unbind(one) if !open.is_empty() => {
                     let session = one.get(&open);
-                    let _ = session.uid().map(|uid| session.unbind(uid));
+                    if let Some(uid) = session.uid() {
+                        session.unbind(uid).unwrap();
+                        bound.retain(|(_, id)| *id != session.id());
+                    }
                 }
                 Op::Close(_) | Op::Bind(..) | Op::Unbind(_) => {}
                 Op::Join(list, uid) => lists[list].0.push(Uid::from(uid)),
@@ -223,11 +237,19 @@ mod tests {
                     let (uids, found) = &lists[list];
                     let mut search = Search::new(sessions, Some(found), uids.len());
                     for (place, uid) in uids.iter().enumerate() {
-                        let expected = ids(&sessions.by_uid(uid.as_str()));
+                        let of_uid = bound.iter().filter(|(of, _)| of == uid);
+                        let expected: Vec<_> = of_uid.map(|(_, id)| *id).collect();
                         assert_eq!(ids(search.sessions(place, uid)), expected);
+                        assert_eq!(ids(&sessions.by_uid(uid.as_str())), expected);
                     }
                 }
             }
+            let mut visited = Vec::new();
+            sessions.for_each_bound(|session| visited.push(session.id()));
+            visited.sort_unstable();
+            let mut expected: Vec<_> = bound.iter().map(|(_, id)| *id).collect();
+            expected.sort_unstable();
+            assert_eq!(visited, expected);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The session of one connection.
 
 use std::fmt;
+use std::mem;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -14,8 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::packed::{PackedAddress, PackedTime};
 use super::table::{Frontend, Table};
-use super::{FrontendSession, RequestSession, Uid};
+use super::{FrontendSession, Login, RequestSession, Uid};
 use crate::error::SessionError;
 use crate::events::Event;
 use crate::lock;
@@ -77,36 +79,36 @@ pub struct Session {
 pub(super) struct Inner {
     id: u64,
     pub(super) frontend: Arc<Frontend>,
-    peer: SocketAddr,
+    peer: PackedAddress,
     pub(super) mailbox: Mailbox,
     tables: Arc<ServerSettings>,
     /// Its uid does not lead here any more, or not here alone: who knows it by that uid looks again.
     doubted: AtomicBool,
+    /// Out of the service; its connection may still write, and its listeners run later. Set under the
+    /// lock of the state, as the next one.
+    has_left: AtomicBool,
+    /// Its listeners have been told.
+    is_over: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
-    life: Life,
-    uid: Option<Uid>,
     settings: Arc<Map<String, Value>>,
-    login: Option<LoginRecord>,
-    /// Most sessions have none, and an idle connection should be small.
-    listeners: Option<Box<Listeners>>,
+    bound: Option<Bound>,
+    extra: Option<Box<Extra>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Life {
-    #[default]
-    Open,
-    /// Out of the service; its connection still writes and its listeners have not run.
-    Leaving,
-    Closed,
+struct Bound {
+    uid: Uid,
+    since: PackedTime,
 }
 
-pub(super) struct LoginRecord {
-    pub(super) time: SystemTime,
-    /// Most have none.
-    pub(super) info: Option<Box<Map<String, Value>>>,
+/// What most sessions do not have: an idle connection should be small.
+#[derive(Default)]
+struct Extra {
+    listeners: Listeners,
+    /// What was added to the record of the login.
+    info: Map<String, Value>,
 }
 
 #[derive(Default)]
@@ -137,11 +139,17 @@ impl Session {
             inner: Arc::new(Inner {
                 id,
                 frontend: Arc::clone(&table.frontend),
-                peer,
+                peer: peer.into(),
                 mailbox: Mailbox::default(),
                 tables,
                 doubted: AtomicBool::new(false),
-                state: Mutex::new(State::new(Arc::clone(&table.frontend.no_settings))),
+                has_left: AtomicBool::new(false),
+                is_over: AtomicBool::new(false),
+                state: Mutex::new(State {
+                    settings: Arc::clone(&table.frontend.no_settings),
+                    bound: None,
+                    extra: None,
+                }),
             }),
         }
     }
@@ -158,17 +166,17 @@ impl Session {
 
     /// The client's address.
     pub fn remote_address(&self) -> SocketAddr {
-        self.inner.peer
+        self.inner.peer.into()
     }
 
     /// The uid it is bound to; the last one if it is closed.
     pub fn uid(&self) -> Option<Uid> {
-        lock(&self.inner.state).uid.clone()
+        lock(&self.inner.state).uid().cloned()
     }
 
     /// Whether the session has left the service.
     pub fn is_closed(&self) -> bool {
-        lock(&self.inner.state).life != Life::Open
+        self.inner.has_left.load(Ordering::Acquire)
     }
 
     /// A setting; `None` if it is absent or of another type.
@@ -213,20 +221,19 @@ impl Session {
         let table = self.inner.frontend.table.upgrade().ok_or_else(gone)?;
         let listeners = {
             let mut state = lock(&self.inner.state);
-            if state.life != Life::Open {
+            if self.is_closed() {
                 return Err(gone());
             }
-            match &state.uid {
+            match state.uid() {
                 Some(current) if *current == uid => return Ok(()),
                 Some(current) => return Err(SessionError::AlreadyBound(current.to_string())),
                 None => {}
             }
             table.enter(&uid, self)?;
             table.bound.fetch_add(1, Ordering::Relaxed);
-            state.uid = Some(uid.clone());
-            state.login = Some(LoginRecord {
-                time: SystemTime::now(),
-                info: None,
+            state.bound = Some(Bound {
+                uid: uid.clone(),
+                since: SystemTime::now().into(),
             });
             table.emit(|| Event::BindSession {
                 session: self.clone(),
@@ -250,17 +257,19 @@ impl Session {
         let table = self.inner.frontend.table.upgrade().ok_or_else(gone)?;
         let listeners = {
             let mut state = lock(&self.inner.state);
-            if state.life != Life::Open {
+            if self.is_closed() {
                 return Err(gone());
             }
-            if state.uid.as_ref() != Some(&uid) {
-                let current = state.uid.as_ref();
+            let current = state.uid();
+            if current != Some(&uid) {
                 return Err(SessionError::NotBound(
                     current.map_or_else(|| "null".to_owned(), Uid::to_string),
                 ));
             }
-            state.uid = None;
-            state.login = None;
+            state.bound = None;
+            if let Some(extra) = &mut state.extra {
+                extra.info = Map::new();
+            }
             self.doubt();
             table.forget(&uid, self.id());
             table.bound.fetch_sub(1, Ordering::Relaxed);
@@ -333,7 +342,7 @@ impl Session {
         SessionData {
             id: self.inner.id,
             frontend_id: Arc::clone(&self.inner.frontend.id),
-            uid: state.uid.clone(),
+            uid: state.uid().cloned(),
             settings: Arc::clone(&state.settings),
         }
     }
@@ -341,7 +350,7 @@ impl Session {
     /// What a request's copy of the session has of its own.
     pub(super) fn snapshot(&self) -> (Option<Uid>, Arc<Map<String, Value>>) {
         let state = lock(&self.inner.state);
-        (state.uid.clone(), Arc::clone(&state.settings))
+        (state.uid().cloned(), Arc::clone(&state.settings))
     }
 
     pub(crate) fn shared_frontend_id(&self) -> Arc<str> {
@@ -383,13 +392,25 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn with_login<R>(
-        &self,
-        read: impl FnOnce(&Uid, &mut LoginRecord) -> R,
-    ) -> Option<R> {
+    /// The record of its login; `None` if it is not bound.
+    pub(super) fn login(&self) -> Option<Login> {
+        let state = lock(&self.inner.state);
+        let bound = state.bound.as_ref()?;
+        let info = state.extra.as_deref().map(|extra| extra.info.clone());
+        Some(Login {
+            time: bound.since.into(),
+            uid: bound.uid.clone(),
+            address: self.remote_address(),
+            info: info.unwrap_or_default(),
+        })
+    }
+
+    /// Adds to the record of its login, if there is one.
+    pub(super) fn add_info(&self, info: Map<String, Value>) {
         let mut state = lock(&self.inner.state);
-        let uid = state.uid.clone()?;
-        Some(read(&uid, state.login.as_mut()?))
+        if state.bound.is_some() {
+            state.extra.get_or_insert_default().info.extend(info);
+        }
     }
 
     /// Takes the session out of the service and answers the futures of its `closed` listeners;
@@ -399,18 +420,19 @@ impl Session {
         self.end(Ending::Close);
         let (listeners, closed) = {
             let mut state = lock(&self.inner.state);
-            if state.life == Life::Closed {
+            if self.inner.is_over.swap(true, Ordering::Relaxed) {
                 return Vec::new();
             }
-            state.life = Life::Closed;
             let closed = ClosedSession {
                 id: self.inner.id,
                 frontend_id: Arc::clone(&self.inner.frontend.id),
-                uid: state.uid.clone(),
+                uid: state.uid().cloned(),
                 settings: Arc::clone(&state.settings),
                 reason: reason.clone(),
             };
-            (state.listeners.take(), closed)
+            let extra = state.extra.as_deref_mut();
+            let listeners = extra.map(|extra| mem::take(&mut extra.listeners));
+            (listeners, closed)
         };
         let closing = listeners.map(|listeners| {
             let called = listeners.closed.into_iter();
@@ -428,12 +450,11 @@ impl Session {
         let Some(table) = self.inner.frontend.table.upgrade() else {
             return;
         };
-        let mut state = lock(&self.inner.state);
-        if state.life != Life::Open {
+        let state = lock(&self.inner.state);
+        if self.inner.has_left.swap(true, Ordering::AcqRel) {
             return;
         }
-        state.life = Life::Leaving;
-        if let Some(uid) = &state.uid {
+        if let Some(uid) = state.uid() {
             table.forget(uid, self.id());
             table.bound.fetch_sub(1, Ordering::Relaxed);
         }
@@ -449,29 +470,23 @@ impl Session {
 
     fn listen(&self, add: impl FnOnce(&mut Listeners)) -> bool {
         let mut state = lock(&self.inner.state);
-        if state.life == Life::Closed {
+        if self.inner.is_over.load(Ordering::Relaxed) {
             return false;
         }
-        add(state.listeners.get_or_insert_default());
+        add(&mut state.extra.get_or_insert_default().listeners);
         true
     }
 }
 
 impl State {
-    fn new(settings: Arc<Map<String, Value>>) -> Self {
-        Self {
-            life: Life::default(),
-            uid: None,
-            settings,
-            login: None,
-            listeners: None,
-        }
+    fn uid(&self) -> Option<&Uid> {
+        Some(&self.bound.as_ref()?.uid)
     }
 
     fn heard(&self, of: impl FnOnce(&Listeners) -> &Vec<UidListener>) -> Vec<UidListener> {
-        self.listeners
-            .as_deref()
-            .map(|listeners| of(listeners).clone())
+        let extra = self.extra.as_deref();
+        extra
+            .map(|extra| of(&extra.listeners).clone())
             .unwrap_or_default()
     }
 }

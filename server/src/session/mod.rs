@@ -4,6 +4,7 @@ mod backend;
 mod copy;
 mod found;
 mod handle;
+mod packed;
 mod sending;
 mod service;
 mod statistics;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 
 use super::handle::Owned;
-use super::table::{Online, Table};
+use super::table::Table;
 use super::{Session, Uid};
 use crate::app::WeakApp;
 use crate::connector::Hybrid;
@@ -111,7 +111,9 @@ impl SessionService {
     pub fn for_each_bound(&self, mut visit: impl FnMut(&Session)) {
         let mut sessions = Vec::new();
         for shard in self.table.by_uid.each() {
-            sessions.extend(shard.values().flat_map(Online::sessions).cloned());
+            for (uid, first) in shard.iter() {
+                self.table.append_all(uid.as_str(), first, &mut sessions);
+            }
             drop(shard);
             sessions.drain(..).for_each(|session| visit(&session));
         }
@@ -194,9 +196,7 @@ impl SessionService {
 
     /// Appends the sessions of a uid: a push to many keeps one buffer.
     pub(crate) fn append_by_uid(&self, uid: &str, into: &mut Vec<Session>) {
-        if let Some(online) = self.table.by_uid.of(uid).get(uid) {
-            into.extend_from_slice(online.sessions());
-        }
+        self.table.append(uid, into);
     }
 
     fn open(&self, id: u64) -> Result<Session, SessionError> {

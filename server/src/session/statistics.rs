@@ -61,12 +61,7 @@ impl SessionService {
     pub fn statistics(&self) -> ConnectionStatistics {
         let mut logins = Vec::with_capacity(self.bound_count());
         self.for_each_bound(|session| {
-            logins.extend(session.with_login(|uid, record| Login {
-                time: record.time,
-                uid: uid.clone(),
-                address: session.remote_address(),
-                info: record.info.as_deref().cloned().unwrap_or_default(),
-            }));
+            logins.extend(session.login());
         });
         logins.sort_by_key(|login| login.time);
         ConnectionStatistics {
@@ -80,8 +75,7 @@ impl SessionService {
     /// Adds members to the login records of the uid's sessions: pomelo's `updateUserInfo`.
     pub fn update_user_info(&self, uid: &str, info: &Map<String, Value>) {
         for session in self.by_uid(uid) {
-            session
-                .with_login(|_, record| record.info.get_or_insert_default().extend(info.clone()));
+            session.add_info(info.clone());
         }
     }
 

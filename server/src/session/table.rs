@@ -1,8 +1,8 @@
 //! Where the sessions of one frontend are found, in shards.
 //!
 //! Messages touch no map here: a request has its session in hand, and only a push by uid looks one
-//! shard up, that to a channel once for each member. A session's own lock is taken before that of a shard, never the other way round, and
-//! nothing of the user's runs under either.
+//! shard up, that to a channel once for each member. A session's own lock is taken before that of a
+//! shard, never the other way round, and nothing of the user's runs under either.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -88,7 +88,11 @@ pub(super) struct Table {
     pub(super) next_id: AtomicU64,
     /// The ids are the server's own.
     pub(super) by_id: Sharded<u64, Session, Quick>,
-    pub(super) by_uid: Sharded<Uid, Online>,
+    /// The first that was bound of each uid that is online, nearly always the only one.
+    pub(super) by_uid: Sharded<Uid, Session>,
+    /// Those that were bound later and are still there, in this order; locked after the shard of
+    /// the first.
+    pub(super) others: Sharded<Uid, Vec<Session>>,
     /// Sockets, those that have not finished their handshake included.
     pub(super) connections: AtomicUsize,
     pub(super) bound: AtomicUsize,
@@ -112,6 +116,7 @@ impl Table {
             next_id: AtomicU64::new(1),
             by_id: Sharded::new(),
             by_uid: Sharded::new(),
+            others: Sharded::new(),
             connections: AtomicUsize::new(0),
             bound: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
@@ -121,65 +126,59 @@ impl Table {
     /// Enters the session under the uid; called under the session's lock.
     pub(super) fn enter(&self, uid: &Uid, session: &Session) -> Result<(), SessionError> {
         let mut shard = self.by_uid.of(uid.as_str());
-        match shard.get_mut(uid.as_str()) {
-            Some(_) if self.single_session => {
-                return Err(SessionError::SingleSession(uid.to_string()));
-            }
-            Some(online) => {
-                online.sessions().iter().for_each(Session::doubt);
-                online.push(session.clone());
-            }
-            None => drop(shard.insert(uid.clone(), Online::One(session.clone()))),
+        let Some(first) = shard.get(uid.as_str()) else {
+            shard.insert(uid.clone(), session.clone());
+            return Ok(());
+        };
+        if self.single_session {
+            return Err(SessionError::SingleSession(uid.to_string()));
         }
+        first.doubt();
+        let mut others = self.others.of(uid.as_str());
+        let others = others.entry(uid.clone()).or_default();
+        others.iter().for_each(Session::doubt);
+        others.push(session.clone());
         Ok(())
     }
 
-    /// Takes exactly this session out: others of the same uid stay.
+    /// Takes exactly this session, which is in doubt, out: others of the same uid stay.
     pub(super) fn forget(&self, uid: &Uid, id: u64) {
         let mut shard = self.by_uid.of(uid.as_str());
-        if shard
-            .get_mut(uid.as_str())
-            .is_some_and(|online| online.forget(id))
-        {
-            shard.remove(uid.as_str());
-        }
-    }
-}
-
-/// The sessions of one uid, in the order of their binding: nearly always one.
-#[derive(Debug)]
-pub(super) enum Online {
-    One(Session),
-    #[expect(
-        clippy::box_collection,
-        reason = "rare, and so not a part of every entry's size"
-    )]
-    Many(Box<Vec<Session>>),
-}
-
-impl Online {
-    pub(super) fn sessions(&self) -> &[Session] {
-        match self {
-            Self::One(session) => std::slice::from_ref(session),
-            Self::Many(sessions) => sessions,
-        }
-    }
-
-    fn push(&mut self, session: Session) {
-        match self {
-            Self::One(first) => *self = Self::Many(Box::new(vec![first.clone(), session])),
-            Self::Many(sessions) => sessions.push(session),
-        }
-    }
-
-    /// Takes the session with this id out; answers whether none is left.
-    fn forget(&mut self, id: u64) -> bool {
-        match self {
-            Self::One(session) => session.id() == id,
-            Self::Many(sessions) => {
-                sessions.retain(|other| other.id() != id);
-                sessions.is_empty()
+        let Some(first) = shard.get_mut(uid.as_str()) else {
+            return;
+        };
+        let mut others = self.others.of(uid.as_str());
+        let Some(rest) = others.get_mut(uid.as_str()) else {
+            if first.id() == id {
+                shard.remove(uid.as_str());
             }
+            return;
+        };
+        if first.id() == id {
+            *first = rest.remove(0);
+        } else {
+            rest.retain(|other| other.id() != id);
+        }
+        if rest.is_empty() {
+            others.remove(uid.as_str());
+        }
+    }
+
+    /// Appends the sessions of a uid, in the order of their binding.
+    pub(super) fn append(&self, uid: &str, into: &mut Vec<Session>) {
+        if let Some(first) = self.by_uid.of(uid).get(uid) {
+            self.append_all(uid, first, into);
+        }
+    }
+
+    /// Under the lock of the shard that has the first.
+    pub(super) fn append_all(&self, uid: &str, first: &Session, into: &mut Vec<Session>) {
+        into.push(first.clone());
+        // All but the last of them are in doubt.
+        if first.is_doubted()
+            && let Some(rest) = self.others.of(uid).get(uid)
+        {
+            into.extend_from_slice(rest);
         }
     }
 }

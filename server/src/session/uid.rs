@@ -2,8 +2,8 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -11,7 +11,7 @@ use serde::ser::{Serialize, Serializer};
 ///
 /// It is written as a text, and read from a text or an integer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Uid(Arc<str>);
+pub struct Uid(ArcStr);
 
 impl Uid {
     /// The text.
@@ -42,7 +42,7 @@ macro_rules! uid_from {
     ($($from:ty => |$value:ident| $text:expr),+ $(,)?) => {$(
         impl From<$from> for Uid {
             fn from($value: $from) -> Self {
-                Self(Arc::from($text))
+                Self(ArcStr::from($text))
             }
         }
     )+};

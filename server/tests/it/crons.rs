@@ -1,5 +1,6 @@
 //! Cron jobs, on a clock that does not wait.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pomelo_server::{
@@ -77,7 +78,7 @@ async fn jobs_of_the_file_run_at_their_times_on_their_servers() {
         .into_iter()
         .map(|cron| cron.id)
         .collect();
-    assert_eq!(ids, ["1".into(), "5".into()]);
+    assert_eq!(ids, ["1", "5"].map(Arc::from));
     assert_eq!(
         ran(&mut receiver, 4).await,
         [
