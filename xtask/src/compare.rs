@@ -32,11 +32,11 @@ pub(crate) const USAGE: &str = "\
 usage: cargo xtask compare [OPTIONS]
 
 Builds and runs minimal applications with the same routes on pomelo-server, on
-nano (Go), pinus and pomelo (Node), and bare servers that do only what the wire
-makes unavoidable. In each round every scenario goes over all servers in turn,
-server and load tool on one core, and in a network of their own if that is
-allowed here. What cannot be built or run here is left out, and said so. Linux
-only.
+nano and pitaya (Go), pinus and pomelo (Node), and bare servers that do only
+what the wire makes unavoidable. In each round every scenario goes over all
+servers in turn, server and load tool on one core, and in a network of their own
+if that is allowed here. What cannot be built or run here is left out, and said
+so. Linux only.
 
 A whole run takes up to 20 minutes and rewrites the figures in
 docs/benchmarks.md and the plots beside it; what is written there by hand stays.
@@ -46,7 +46,7 @@ The raw figures go to target/compare/figures.json.
   --only NAMES       these scenarios, such as echo,push* with commas; the page
                      stays as it is
   --servers NAMES    only these: ours, bare-epoll, bare-epoll-gather, bare-tokio,
-                     nano, pinus, pomelo; the page stays as it is
+                     nano, pitaya, pinus, pomelo; the page stays as it is
   --rounds N         default 3
   --minutes M        no further round begins that would end later, if it is as
                      long as the last; default 20

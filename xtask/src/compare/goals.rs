@@ -86,7 +86,7 @@ fn words(figure: &Figure, goal: Goal) -> String {
         Goal::AtLeast(least, to) => format!("at least {least} of {}", title(to)),
         Goal::AtMost(most, to) => format!("at most {most} times {}", title(to)),
         Goal::Originals(least) => format!("{least} times the better of pomelo and pinus"),
-        Goal::Ahead => "ahead of nano".to_owned(),
+        Goal::Ahead => "ahead of nano and pitaya".to_owned(),
         Goal::Absolute(most) => format!("at most {}", with_unit(most, figure.unit)),
     }
 }
@@ -96,13 +96,20 @@ fn reached(figures: &Figures, figure: &Figure, goal: Goal, server: &str) -> Opti
     let ratio = |to: &str| figures.ratio(figure.name, server, to);
     match goal {
         Goal::AtLeast(_, to) | Goal::AtMost(_, to) => ratio(to),
-        // Behind the better one is behind in the smaller ratio.
-        Goal::Originals(_) => ["pomelo", "pinus"]
-            .into_iter()
-            .filter_map(ratio)
-            .min_by(|a, b| a.median.total_cmp(&b.median)),
-        Goal::Ahead => ratio("nano"),
+        Goal::Originals(_) => to_the_better(figure, ["pomelo", "pinus"].map(ratio)),
+        Goal::Ahead => to_the_better(figure, ["nano", "pitaya"].map(ratio)),
         Goal::Absolute(_) => figures.summary(figure.name, server),
+    }
+}
+
+/// Of the ratios to several servers the one that looks worse.
+fn to_the_better(figure: &Figure, ratios: [Option<Summary>; 2]) -> Option<Summary> {
+    let order = |a: &Summary, b: &Summary| a.median.total_cmp(&b.median);
+    let known = ratios.into_iter().flatten();
+    if figure.unit.more_is_better() {
+        known.min_by(order)
+    } else {
+        known.max_by(order)
     }
 }
 
@@ -176,6 +183,25 @@ mod tests {
         assert_eq!(standing(Goal::Originals(9.0)).met, Met::No);
         assert_eq!(standing(Goal::Originals(9.1)).met, Met::OutOfReach);
         assert_eq!(standing(Goal::Ahead).met, Met::NotMeasured);
+    }
+
+    #[test]
+    fn ahead_is_ahead_of_everybody() {
+        let standing = |name, nano, pitaya| {
+            let figure = figure(name);
+            let values = [("ours", 10.0), ("nano", nano), ("pitaya", pitaya)];
+            let figures = figures(figure, &values);
+            let standing = Standing::new(&figures, figure, Goal::Ahead);
+            (standing.reached, standing.met)
+        };
+        let expected = |ratio: &str, met| (ratio.to_owned(), met);
+        assert_eq!(standing("echo", 5.0, 2.0), expected("2.00", Met::Yes));
+        assert_eq!(standing("echo", 5.0, 20.0), expected("0.50", Met::No));
+        assert_eq!(
+            standing("heartbeat", 20.0, 40.0),
+            expected("0.50", Met::Yes)
+        );
+        assert_eq!(standing("heartbeat", 20.0, 5.0), expected("2.00", Met::No));
     }
 
     #[test]

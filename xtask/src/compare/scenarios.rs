@@ -94,7 +94,7 @@ pub(crate) enum Goal {
     AtMost(f64, &'static str),
     /// So many times the better of pomelo and pinus, or more.
     Originals(f64),
-    /// Better than nano.
+    /// Better than nano and pitaya.
     Ahead,
     /// This or less, in the figure's unit.
     Absolute(f64),

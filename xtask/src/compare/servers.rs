@@ -25,7 +25,8 @@ pub(crate) struct Server {
 enum Kind {
     /// A binary of `pomelo-benches` and its arguments.
     Ours(&'static str, &'static [&'static str]),
-    Nano,
+    /// An application of `benches/peers` under the server's name.
+    Go,
     /// An application of `benches/peers/node`.
     Node,
 }
@@ -39,7 +40,8 @@ const ALL: &[Server] = &[
     ),
     server("bare-tokio", "bare Tokio", Kind::Ours("bare-tokio", &[])),
     server(OURS, "ours", Kind::Ours("bench-server", &[])),
-    server("nano", "nano", Kind::Nano),
+    server("nano", "nano", Kind::Go),
+    server("pitaya", "pitaya", Kind::Go),
     server("pinus", "pinus", Kind::Node),
     server("pomelo", "pomelo", Kind::Node),
 ];
@@ -68,7 +70,7 @@ impl Server {
 
     /// Needs a process of its own for WebSocket.
     const fn is_split(&self) -> bool {
-        matches!(self.kind, Kind::Nano)
+        matches!(self.kind, Kind::Go)
     }
 
     fn command(&self, websocket: bool) -> Command {
@@ -78,8 +80,8 @@ impl Server {
                 command.args(arguments);
                 command
             }
-            Kind::Nano => {
-                let mut command = Command::new(nano());
+            Kind::Go => {
+                let mut command = Command::new(go_binary(self.name));
                 command.args(websocket.then_some("--ws"));
                 command
             }
@@ -114,7 +116,7 @@ pub(crate) fn build(names: &[String]) -> Result<(Vec<Server>, LeftOut), Error> {
     for server in ALL.iter().filter(wanted) {
         let missing = match server.kind {
             Kind::Ours(..) => None,
-            Kind::Nano => build_nano().err(),
+            Kind::Go => build_go(server.name).err(),
             Kind::Node => node_packages().err(),
         };
         match missing {
@@ -146,11 +148,11 @@ fn build_ours() -> Result<(), Error> {
     }
 }
 
-fn build_nano() -> Result<(), String> {
+fn build_go(name: &str) -> Result<(), String> {
     let mut command = Command::new("go");
     command.args(["build", "-C"]);
-    command.arg(Path::new(ROOT).join("benches/peers/nano"));
-    command.arg("-o").arg(nano()).arg(".");
+    command.arg(Path::new(ROOT).join("benches/peers").join(name));
+    command.arg("-o").arg(go_binary(name)).arg(".");
     finish(&mut command, "Go")
 }
 
@@ -185,8 +187,8 @@ pub(crate) fn target() -> PathBuf {
 /// What a run leaves there.
 pub(crate) const WORK: &str = "compare";
 
-fn nano() -> PathBuf {
-    target().join(WORK).join("nano")
+fn go_binary(name: &str) -> PathBuf {
+    target().join(WORK).join(name)
 }
 
 /// A server that runs; dropped, it is ended.

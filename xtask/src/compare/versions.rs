@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::servers::{ROOT, Server};
 
+const GO: [(&str, &str); 2] = [
+    ("nano", "github.com/lonng/nano"),
+    ("pitaya", "github.com/topfreegames/pitaya"),
+];
+
 /// Name and version of everything that has a say in the figures.
 pub(crate) fn versions(servers: &[Server]) -> Vec<(String, String)> {
     let has = |name: &str| servers.iter().any(|server| server.name == name);
@@ -27,9 +32,11 @@ pub(crate) fn versions(servers: &[Server]) -> Vec<(String, String)> {
             ),
         ),
     ];
-    if has("nano") {
-        let go = said(Command::new("go").arg("version"));
-        versions.push(("nano".to_owned(), format!("{}; {go}", nano())));
+    for (name, module) in GO {
+        if has(name) {
+            let go = said(Command::new("go").arg("version"));
+            versions.push((name.to_owned(), format!("{}; {go}", required(name, module))));
+        }
     }
     if has("pinus") {
         let node = said(Command::new("node").arg("--version"));
@@ -64,10 +71,12 @@ fn locked(name: &str) -> String {
     version.map_or("unknown", |(version, _)| version).to_owned()
 }
 
-fn nano() -> String {
-    let module = read("benches/peers/nano/go.mod");
-    let version = module.split_once("require github.com/lonng/nano ");
-    let version = version.and_then(|(_, rest)| rest.lines().next());
+/// The version of a module that the application of `benches/peers` requires.
+fn required(name: &str, module: &str) -> String {
+    let requirements = read(&format!("benches/peers/{name}/go.mod"));
+    let version = requirements
+        .split_once(&format!("{module} "))
+        .and_then(|(_, rest)| rest.lines().next());
     version.unwrap_or("unknown").to_owned()
 }
 
@@ -86,6 +95,9 @@ mod tests {
     fn what_the_repository_tells() {
         assert!(locked("tokio").starts_with("1."));
         assert_eq!(locked("no-such-crate"), "unknown");
-        assert!(nano().starts_with("v0."));
+        for (name, module) in GO {
+            assert!(required(name, module).starts_with('v'), "{name}");
+        }
+        assert_eq!(required("nano", "no/such/module"), "unknown");
     }
 }
