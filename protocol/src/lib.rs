@@ -112,6 +112,6 @@ pub use package::{
 };
 #[cfg(feature = "codec")]
 pub use package_codec::{PackageCodec, PackageCodecError};
-pub use pieces::Pieces;
+pub use pieces::{Joined, Pieces};
 pub use text::decode_utf8;
 pub use time::Instant;

@@ -61,8 +61,9 @@ fn push<T: Serialize + ?Sized>(
     }
 }
 
-/// The most memory that a thread keeps for encoding: nearly all messages are far below.
-const MAX_SCRATCH: usize = 64 * 1024;
+/// The most memory that a thread keeps for encoding. Nearly all messages are far below; of a long
+/// one most of the time would go into getting its memory from the system, page by page.
+const MAX_SCRATCH: usize = 1 << 20;
 
 /// Lends the thread's memory for encoding, so that a message costs no more than the bytes it has
 /// in the end. Code of the user may run meanwhile, and may encode something itself.

@@ -109,7 +109,7 @@ pub(super) fn front_of(
     Ok(Front {
         unfinished,
         unread,
-        deadlines: Deadlines::new(),
+        deadlines: Deadlines::default(),
         queue: Queue::new(workers()),
         hybrid,
         offered: ArcSwap::from_pointee(Offered::new(settings)),

@@ -27,8 +27,8 @@ pub(crate) use self::counted::Counted;
 use self::running::{Done, Running};
 use crate::app::{App, Front, Offered};
 use crate::connector::{
-    CloseMethod, FREE, Place, Socket, Stopping, Ticket, Told, Transport, Used, nanos, open,
-    with_buffer,
+    CloseMethod, FREE, Place, Socket, Stopping, Ticket, Told, Transport, Used, Watched, nanos,
+    open, with_buffer,
 };
 use crate::dispatch::Batch;
 use crate::mailbox::{Ending, Outgoing, Settled, Waiting};
@@ -37,7 +37,7 @@ use crate::session::Owned;
 
 /// Above this many bytes that the socket did not take the peer is not read any more, and what it
 /// has sent waits.
-const MAX_OUTGOING: usize = 64 * 1024;
+const MAX_OUTGOING: u32 = 64 * 1024;
 
 /// Whoever has sent more than this many bytes waits in the queue before the rest is read.
 const PROMPT: usize = 4 * 1024;
@@ -137,6 +137,7 @@ async fn opened(
         counted,
         timer: None,
         armed: None,
+        watched: None,
         #[cfg(feature = "crypto")]
         key: None,
         front,
@@ -186,7 +187,7 @@ struct Driver {
     /// To the handshake's ack.
     early: Option<Box<Early>>,
     /// Bytes that the socket did not take at the last write.
-    blocked: usize,
+    blocked: u32,
     /// From the handshake's ack on.
     session: Option<Owned>,
     running: Running,
@@ -217,9 +218,11 @@ struct Driver {
     counted: Counted,
     /// Wakes the task for what is seldom waited for.
     timer: Option<Pin<Box<Sleep>>>,
-    /// When the frontend's deadlines will: never later than the client's silence is too long, but
-    /// earlier when it has said something since.
+    /// From then on a turn tells the frontend's deadlines until when the client may be silent. It
+    /// is before they wake the task.
     armed: Option<Instant>,
+    /// Its place among those.
+    watched: Option<Watched>,
     /// With which the client signs, under `useCrypto`.
     #[cfg(feature = "crypto")]
     key: Option<Box<PublicKey>>,
@@ -361,7 +364,7 @@ impl Driver {
         let Some(session) = &self.session else { return };
         let (socket, room) = (&mut self.socket, &mut turn.room);
         let write = |slices: &[IoSlice<'_>]| write_some(socket, slices, room);
-        self.blocked = session.mailbox().write(&mut turn.traffic, write);
+        self.blocked = few(session.mailbox().write(&mut turn.traffic, write));
         if turn.room == 0 {
             // Nobody's mailbox is to overflow only because it is not written.
             turn.events = 0;
@@ -410,6 +413,9 @@ impl Driver {
         self.transport.discard();
         self.front.unfinished.lets_go(&mut self.places.unfinished);
         self.front.unread.lets_go(&mut self.places.unread);
+        if let Some(session) = &self.session {
+            self.front.deadlines.leave(&mut self.watched, session.id());
+        }
     }
 
     /// Lets go of the session's socket and counts the end; answers whether there is more to do
@@ -538,7 +544,7 @@ impl Driver {
             Settled::Blocked(left) => left,
             _ => Waiting::default(),
         };
-        self.blocked = left.all;
+        self.blocked = few(left.all);
         if left.own > FREE || self.places.unread.is_some() {
             self.look_after_unread(left.own);
         }
@@ -547,6 +553,11 @@ impl Driver {
         }
         settled
     }
+}
+
+/// As a number that takes little room, and above which nobody asks how many there are.
+fn few(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Writes no more than there is room for, which it takes.

@@ -28,8 +28,10 @@ impl Driver {
         if self.armed.is_none_or(|armed| turn.now >= armed)
             && let (Some(at), Some(session)) = (self.silent_until(), &self.session)
         {
-            self.front.deadlines.enter(at, session.id());
-            self.armed = Some(at);
+            let deadlines = &self.front.deadlines;
+            deadlines.enter(&mut self.watched, at, session.id());
+            // Sooner than the next heartbeat comes, and not at each message of the busy.
+            self.armed = Some(turn.now + at.saturating_since(turn.now) / 4);
         }
     }
 

@@ -1,11 +1,13 @@
-//! When the connections of a frontend want to be woken, all in one place.
+//! Until when the clients of a frontend may be silent, all in one place.
 //!
-//! A timer of tokio takes 112 bytes of every connection. Nearly all that connections ever wait for
-//! is the silence of their clients, and for that 16 bytes will do.
+//! A timer of tokio takes 112 bytes of every connection, and when it fires a turn of the task, only
+//! to find that the client is well. Here it is 16 bytes, which the connection moves to a later time
+//! itself when its client has said something, and which are looked through when the earliest time
+//! has come: with clients that are well, less often than these send heartbeats.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use pomelo_protocol::Instant;
 use tokio::sync::Notify;
@@ -17,105 +19,177 @@ use crate::lock;
 /// Sessions that are woken before others get a turn.
 const TURN: usize = 64;
 
-/// Entries of sessions that have ended are let go of when there are this many in all, or later.
-const CROWD: usize = 1024;
+/// Entries that are looked through before others get a turn: some microseconds of work.
+const PART: usize = 4096;
+
+/// After each look through the table there is none for a millisecond for so many entries: clients
+/// that vanish one by one are not to take more than a hundredth of the time.
+const PER_MILLI: usize = 10_000;
+
+/// Whose place in the table is vacant.
+const NOBODY: u64 = u64::MAX;
 
 /// The sessions of a frontend, each with the time at which its connection is to be woken.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     table: Mutex<Table>,
-    /// There is an earlier one than before, or too many.
+    /// There is an earlier one than before.
     changed: Notify,
 }
 
-#[derive(Debug)]
+/// A place in the table, counted from 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watched(NonZeroU32);
+
+#[derive(Debug, Default)]
 struct Table {
-    /// Instants with the ids of sessions, of which some may have ended.
-    waiting: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// At this length it is time to look for those.
-    crowded: usize,
+    entries: Vec<Entry>,
+    vacant: Vec<Watched>,
+    /// No entry is earlier.
+    next: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Not set once it has been woken.
+    at: Option<Instant>,
+    /// Of the session, or [`NOBODY`].
+    id: u64,
 }
 
 impl Deadlines {
-    pub(crate) fn new() -> Self {
-        Self {
-            table: Mutex::new(Table {
-                waiting: BinaryHeap::new(),
-                crowded: CROWD,
-            }),
-            changed: Notify::new(),
-        }
-    }
-
-    /// Has the connection of the session with this id woken then, or somewhat later. A session that
-    /// ends before is forgotten by and by.
-    pub(crate) fn enter(&self, at: Instant, id: u64) {
+    /// Has the connection of the session with this id woken then, or somewhat later, and no more at
+    /// the time it has entered before.
+    pub(crate) fn enter(&self, place: &mut Option<Watched>, at: Instant, id: u64) {
         let mut table = lock(&self.table);
-        let first = table
-            .waiting
-            .peek()
-            .is_none_or(|Reverse((first, _))| at < *first);
-        table.waiting.push(Reverse((at, id)));
-        let crowded = table.waiting.len() >= table.crowded;
-        drop(table);
-        if first || crowded {
+        *place = table.enter(*place, Entry { at: Some(at), id });
+        if table.next.is_none_or(|next| at < next) {
+            table.next = Some(at);
+            drop(table);
             self.changed.notify_one();
         }
     }
 
-    /// Wakes connections until it is dropped. `clock` tells what time it is, `has` whether there
-    /// still is a session.
-    pub(crate) async fn run(
-        &self,
-        clock: impl Fn() -> Instant,
-        has: impl Fn(u64) -> bool,
-        wake: impl Fn(u64),
-    ) {
-        let mut due = Vec::new();
-        loop {
-            let next = self.take(clock(), &has, &mut due);
-            for (place, id) in due.drain(..).enumerate() {
-                if place % TURN == TURN - 1 {
-                    yield_now().await;
-                }
-                wake(id);
-            }
-            let next = async {
-                match next {
-                    Some(next) => sleep(next.saturating_since(clock())).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = next => {}
-                () = self.changed.notified() => {}
-            }
+    /// The connection of the session with this id is not to be woken any more.
+    pub(crate) fn leave(&self, place: &mut Option<Watched>, id: u64) {
+        if let Some(place) = place.take() {
+            lock(&self.table).leave(place, id);
         }
     }
 
-    /// Takes out what is due; answers when the next one is.
-    fn take(&self, now: Instant, has: impl Fn(u64) -> bool, due: &mut Vec<u64>) -> Option<Instant> {
-        let mut table = lock(&self.table);
-        if table.waiting.len() >= table.crowded {
-            table.waiting.retain(|Reverse((_, id))| has(*id));
-            table.waiting.shrink_to(CROWD);
-            table.crowded = CROWD.max(table.waiting.len().saturating_mul(2));
-        }
-        while let Some(Reverse((at, id))) = table.waiting.peek() {
-            if *at > now {
-                return Some(*at);
+    /// Wakes connections until it is dropped. `clock` tells what time it is, `wake` whether there
+    /// still is a session with that id.
+    pub(crate) async fn run(&self, clock: impl Fn() -> Instant, wake: impl Fn(u64) -> bool) {
+        let mut due = Vec::new();
+        let mut rested = Instant::default();
+        loop {
+            let next = lock(&self.table).next;
+            let wait = next.map(|next| next.max(rested).saturating_since(clock()));
+            if wait != Some(Duration::ZERO) {
+                let next = async {
+                    match wait {
+                        Some(wait) => sleep(wait).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = next => {}
+                    () = self.changed.notified() => {}
+                }
+                continue;
             }
-            due.push(*id);
-            table.waiting.pop();
+            lock(&self.table).next = None;
+            let mut looked = 0;
+            while self.take(looked, clock(), &mut due) {
+                looked += PART;
+                yield_now().await;
+            }
+            let pause = u64::try_from(looked / PER_MILLI).unwrap_or(u64::MAX);
+            rested = clock() + Duration::from_millis(pause);
+            for (number, (place, id)) in due.drain(..).enumerate() {
+                if number % TURN == TURN - 1 {
+                    yield_now().await;
+                }
+                if !wake(id) {
+                    self.leave(&mut Some(place), id);
+                }
+            }
+            due.shrink_to(PART);
         }
-        None
+    }
+
+    /// Takes what is due out of the [`PART`] entries from there on; answers whether there are more
+    /// behind them.
+    fn take(&self, from: usize, now: Instant, due: &mut Vec<(Watched, u64)>) -> bool {
+        let mut table = lock(&self.table);
+        let Table { entries, next, .. } = &mut *table;
+        for (entry, number) in entries.iter_mut().zip(1..).skip(from).take(PART) {
+            let Some(at) = entry.at else { continue };
+            if at > now {
+                *next = Some(next.map_or(at, |next| next.min(at)));
+            } else if let Some(place) = NonZeroU32::new(number) {
+                entry.at = None;
+                due.push((Watched(place), entry.id));
+            }
+        }
+        let more = table.entries.len() > from + PART;
+        if !more {
+            table.shrink();
+        }
+        more
+    }
+}
+
+impl Watched {
+    fn index(self) -> usize {
+        usize::try_from(self.0.get() - 1).unwrap_or(usize::MAX)
+    }
+}
+
+impl Table {
+    /// `None` beside four billion others.
+    fn enter(&mut self, place: Option<Watched>, entry: Entry) -> Option<Watched> {
+        if let Some(place) = place.or_else(|| self.vacant.pop()) {
+            *self.entries.get_mut(place.index())? = entry;
+            return Some(place);
+        }
+        let number = u32::try_from(self.entries.len() + 1).ok()?;
+        self.entries.push(entry);
+        NonZeroU32::new(number).map(Watched)
+    }
+
+    fn leave(&mut self, place: Watched, id: u64) {
+        let entry = self.entries.get_mut(place.index());
+        let Some(entry) = entry.filter(|entry| entry.id == id) else {
+            return;
+        };
+        *entry = Entry {
+            at: None,
+            id: NOBODY,
+        };
+        self.vacant.push(place);
+        if self.vacant.len() == self.entries.len() {
+            self.entries = Vec::new();
+            self.vacant = Vec::new();
+        }
+    }
+
+    /// Lets go of what a crowd has left behind, as far as nobody is after it.
+    fn shrink(&mut self) {
+        let last = self.entries.iter().rposition(|entry| entry.id != NOBODY);
+        let left = last.map_or(0, |last| last + 1);
+        if left < self.entries.len() / 2 {
+            self.entries.truncate(left);
+            self.entries.shrink_to_fit();
+            self.vacant.retain(|place| place.index() < left);
+            self.vacant.shrink_to_fit();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio::sync::mpsc;
     use tokio::task::AbortHandle;
@@ -123,20 +197,22 @@ mod tests {
     use super::*;
 
     /// Of the sessions those below `ended` have ended; tells who is woken, and when.
-    fn running(ended: u64) -> (Arc<Deadlines>, AbortHandle, mpsc::Receiver<(u64, u128)>) {
+    fn running(ended: u64) -> (Arc<Deadlines>, AbortHandle, mpsc::Receiver<(u64, u64)>) {
         let origin = tokio::time::Instant::now();
-        let deadlines = Arc::new(Deadlines::new());
-        let (sender, woken) = mpsc::channel(16);
+        let deadlines = Arc::new(Deadlines::default());
+        let (sender, woken) = mpsc::channel(16 * 1024);
         let task = tokio::spawn({
             let deadlines = Arc::clone(&deadlines);
             async move {
                 let wake = |id| {
                     if id >= ended {
-                        sender.try_send((id, origin.elapsed().as_millis())).unwrap();
+                        let when = u64::try_from(origin.elapsed().as_millis()).unwrap();
+                        sender.try_send((id, when)).unwrap();
                     }
+                    id >= ended
                 };
                 let clock = || Instant::from_origin(origin.elapsed());
-                deadlines.run(clock, |id| id >= ended, wake).await;
+                deadlines.run(clock, wake).await;
             }
         });
         (deadlines, task.abort_handle(), woken)
@@ -149,17 +225,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_is_woken_in_its_time_whatever_the_order_they_came_in() {
         let (deadlines, task, mut woken) = running(0);
-        deadlines.enter(at(60_000), 1);
+        deadlines.enter(&mut None, at(60_000), 1);
         yield_now().await;
-        deadlines.enter(at(30_000), 2);
-        deadlines.enter(at(30_000), 3);
-        deadlines.enter(Instant::default() + Duration::MAX, 4);
+        deadlines.enter(&mut None, at(30_000), 2);
+        deadlines.enter(&mut None, at(30_000), 3);
+        deadlines.enter(&mut None, Instant::default() + Duration::MAX, 4);
         let mut seen = Vec::new();
         for _ in 0..3 {
             seen.push(woken.recv().await.unwrap());
         }
         assert_eq!(seen, [(2, 30_000), (3, 30_000), (1, 60_000)]);
-        deadlines.enter(at(60_000), 5);
+        deadlines.enter(&mut None, at(60_000), 5);
         assert_eq!(
             woken.recv().await,
             Some((5, 60_000)),
@@ -170,14 +246,61 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_moves_on_or_leaves_is_not_woken_at_the_old_time() {
+        let (deadlines, _, mut woken) = running(0);
+        let (mut first, mut second, mut third) = (None, None, None);
+        deadlines.enter(&mut first, at(1_000), 1);
+        deadlines.enter(&mut second, at(2_000), 2);
+        deadlines.enter(&mut first, at(3_000), 1);
+        let mut left = second;
+        deadlines.leave(&mut second, 2);
+        deadlines.enter(&mut third, at(2_500), 3);
+        // Too late: the place is another's.
+        deadlines.leave(&mut left, 2);
+        assert_eq!(woken.recv().await, Some((3, 2_500)));
+        assert_eq!(woken.recv().await, Some((1, 3_000)));
+        assert_eq!(lock(&deadlines.table).entries.len(), 2);
+        // Who was woken may move on, too.
+        deadlines.enter(&mut third, at(4_000), 3);
+        assert_eq!(woken.recv().await, Some((3, 4_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_of_many_is_woken() {
+        let (deadlines, _, mut woken) = running(0);
+        let many = 3 * PART as u64;
+        let time = |id| 1_000 + id / 64;
+        for id in 0..many {
+            deadlines.enter(&mut None, at(time(id)), id);
+        }
+        for id in 0..many {
+            let (who, when) = woken.recv().await.unwrap();
+            assert_eq!(who, id);
+            assert!((time(id)..=time(id) + 2).contains(&when), "{id}: {when}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_crowd_that_comes_and_goes_leaves_no_room_behind() {
         let last = 100_000;
         let (deadlines, _, mut woken) = running(last);
-        for id in 0..=last {
-            deadlines.enter(at(60_000 + id), id);
-            yield_now().await;
-            assert!(lock(&deadlines.table).waiting.capacity() <= 2 * CROWD);
+        let room = || {
+            let table = lock(&deadlines.table);
+            table.entries.capacity().max(table.vacant.capacity())
+        };
+        for id in 0..last {
+            let mut place = None;
+            deadlines.enter(&mut place, at(60_000), id);
+            assert!(room() <= 16);
+            deadlines.leave(&mut place, id);
         }
-        assert_eq!(woken.recv().await, Some((last, 60_000 + u128::from(last))));
+        assert_eq!(room(), 0);
+        deadlines.enter(&mut None, at(70_000), last);
+        // These end without a word.
+        for id in 0..last {
+            deadlines.enter(&mut None, at(60_000), id);
+        }
+        assert_eq!(woken.recv().await, Some((last, 70_000)));
+        assert!(room() <= 16);
     }
 }

@@ -122,12 +122,10 @@ async fn queue(front: Arc<Front>, lane: usize) {
 async fn wake(app: App, front: Arc<Front>) {
     let sessions = app.sessions();
     let wake = |id| {
-        if let Some(session) = sessions.by_id(id) {
-            session.wake();
-        }
+        let session = sessions.by_id(id);
+        session.map(|session| session.wake()).is_some()
     };
-    let has = |id| sessions.has(id);
-    front.deadlines.run(|| front.now(), has, wake).await;
+    front.deadlines.run(|| front.now(), wake).await;
 }
 
 /// Ends all connections where they are when it is dropped.

@@ -20,7 +20,7 @@ mod tls;
 mod transport;
 mod websocket;
 
-pub(crate) use self::deadlines::Deadlines;
+pub(crate) use self::deadlines::{Deadlines, Watched};
 pub use self::hosts::{Blacklist, Network, NetworkError, PatternError};
 pub(crate) use self::limit::Used;
 pub use self::limit::{Excess, RateLimit};

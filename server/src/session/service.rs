@@ -57,11 +57,6 @@ impl SessionService {
         self.table.by_id.of(&id).get(&id).cloned()
     }
 
-    /// Whether there is a session with this id.
-    pub(crate) fn has(&self, id: u64) -> bool {
-        self.table.by_id.of(&id).contains_key(&id)
-    }
-
     /// The sessions bound to this uid, in the order of their binding; empty if there are none.
     pub fn by_uid(&self, uid: &str) -> Vec<Session> {
         let mut sessions = Vec::new();
