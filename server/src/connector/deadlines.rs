@@ -123,13 +123,13 @@ impl Deadlines {
     fn take(&self, from: usize, now: Instant, due: &mut Vec<(Watched, u64)>) -> bool {
         let mut table = lock(&self.table);
         let Table { entries, next, .. } = &mut *table;
-        for (entry, number) in entries.iter_mut().zip(1..).skip(from).take(PART) {
+        for (index, entry) in entries.iter_mut().enumerate().skip(from).take(PART) {
             let Some(at) = entry.at else { continue };
             if at > now {
                 *next = Some(next.map_or(at, |next| next.min(at)));
-            } else if let Some(place) = NonZeroU32::new(number) {
+            } else if let Some(place) = Watched::new(index) {
                 entry.at = None;
-                due.push((Watched(place), entry.id));
+                due.push((place, entry.id));
             }
         }
         let more = table.entries.len() > from + PART;
@@ -141,21 +141,26 @@ impl Deadlines {
 }
 
 impl Watched {
+    /// `None` behind four billion others.
+    fn new(index: usize) -> Option<Self> {
+        let number = u32::try_from(index).ok()?.checked_add(1)?;
+        NonZeroU32::new(number).map(Self)
+    }
+
     fn index(self) -> usize {
         usize::try_from(self.0.get() - 1).unwrap_or(usize::MAX)
     }
 }
 
 impl Table {
-    /// `None` beside four billion others.
     fn enter(&mut self, place: Option<Watched>, entry: Entry) -> Option<Watched> {
         if let Some(place) = place.or_else(|| self.vacant.pop()) {
             *self.entries.get_mut(place.index())? = entry;
             return Some(place);
         }
-        let number = u32::try_from(self.entries.len() + 1).ok()?;
+        let place = Watched::new(self.entries.len())?;
         self.entries.push(entry);
-        NonZeroU32::new(number).map(Watched)
+        Some(place)
     }
 
     fn leave(&mut self, place: Watched, id: u64) {
