@@ -95,9 +95,12 @@ async function ask(route, msg) {
 
 async function gate() {
   const config = await (await fetch('config.json')).json();
+  const closed = new Promise((resolve) => { pomelo.once('disconnect', resolve); });
   await pomelo.init({ host: location.hostname, port: config.gate });
   const answer = await pomelo.request('gate.gateHandler.queryEntry', { uid: me.username });
   pomelo.disconnect();
+  // A closed WebSocket is told of later; by then it could be taken for that of the chat.
+  await closed;
   if (answer.code !== 200) throw new Error(text('refused'));
   // A server on this machine names itself by an address that only this machine knows.
   const host = /^(127\.|localhost$)/.test(answer.host) ? location.hostname : answer.host;
