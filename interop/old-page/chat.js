@@ -9,6 +9,7 @@ var username;
 var rid;
 // Leaving the gate closes a connection, too; only the loss of this one ends the chat.
 var online = false;
+var chatPort;
 
 function byId(id) {
   return document.getElementById(id);
@@ -47,6 +48,7 @@ function login() {
     return false;
   }
   queryEntry(username, function(host, port) {
+    chatPort = port;
     pomelo.init({
       host: host,
       port: port,
@@ -156,7 +158,12 @@ function showChat(users) {
   }
 }
 
-function lost() {
+function lost(event) {
+  // A browser tells of the gate's closed WebSocket later, perhaps when the room is entered already.
+  var socket = event && event.target;
+  if (socket && socket.url && socket.url.indexOf(':' + chatPort) < 0) {
+    return;
+  }
   if (online) {
     online = false;
     showLoginError('The connection was closed.');
